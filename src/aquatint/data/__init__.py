@@ -1,0 +1,1 @@
+"""Tables and their checks, readers of raw formats, splits and labels."""

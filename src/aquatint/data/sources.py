@@ -1,0 +1,20 @@
+"""Light handles on raw data folders that the catalog hands out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GeoTextFolder:
+    """A data set in GeoText-1652's own layout.
+
+    Attributes:
+        train_file: JSON list with one string caption a record.
+        test_file: JSON list with a list of captions a record.
+        image_root: Folder that the records' ``image`` paths are relative to.
+    """
+
+    train_file: str
+    test_file: str
+    image_root: str

@@ -1,0 +1,213 @@
+"""Content-addressed arrays of whatever is frozen: sharded, resumable, memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from aquatint.storage import DamagedArtefactError, is_complete, publish_folder, read_manifest
+
+logger = logging.getLogger(__name__)
+
+_DATA, _KEYS = "data.npy", "keys.json"
+# Part of every cache's address: raise it when the meaning of stored values changes.
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Folder under which all caches lie; a light handle that the catalog hands out.
+
+    Attributes:
+        root: Folder of the caches.
+        max_gigabytes: No cache may grow beyond this.
+    """
+
+    root: str
+    max_gigabytes: float
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """One finished cache; cheap to copy, memory-mapped when it is read.
+
+    Attributes:
+        folder: Folder of the shards.
+        recipe: What the values are made from: weights digest, preprocessing, dtype.
+        num_keys: Distinct contents that the cache was asked for.
+    """
+
+    folder: str
+    recipe: dict[str, Any]
+    num_keys: int
+
+    @property
+    def digest(self) -> str:
+        """Address of the cache: what its values are made from."""
+        return _address(self.recipe)
+
+    def open(self) -> FeatureReader:
+        """Map the shards into memory for reading."""
+        return FeatureReader(Path(self.folder))
+
+
+class FeatureReader:
+    """Rows of a cache by content key.
+
+    Args:
+        folder: Folder of complete shards.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        shards = _complete_shards(folder)
+        self._shards = [np.load(shard / _DATA, mmap_mode="r") for shard in shards]
+        self._places: dict[str, tuple[int, int]] = {}
+        for index, shard in enumerate(shards):
+            for row, key in enumerate(json.loads((shard / _KEYS).read_text())):
+                self._places.setdefault(key, (index, row))
+        self._folder = folder
+
+    def places(self, keys: Sequence[str]) -> np.ndarray:
+        """Return shard and row of each key, shape (N, 2).
+
+        Raises:
+            DamagedArtefactError: If a key is not in the cache.
+        """
+        missing = [key for key in keys if key not in self._places]
+        if missing:
+            raise DamagedArtefactError(
+                f"{len(missing)} of {len(keys)} samples are not in the feature cache "
+                f"{self._folder}; run --tags=features again."
+            )
+        return np.array([self._places[key] for key in keys], dtype=np.int64).reshape(-1, 2)
+
+    def read(self, places: np.ndarray) -> np.ndarray:
+        """Return the rows at ``places`` (N, 2) as one array, shape (N, ...)."""
+        if not self._shards:
+            raise DamagedArtefactError(f"The feature cache {self._folder} is empty.")
+        first = self._shards[0]
+        rows = np.empty((len(places), *first.shape[1:]), dtype=first.dtype)
+        for index in np.unique(places[:, 0]):
+            chosen = places[:, 0] == index
+            rows[chosen] = self._shards[index][places[chosen, 1]]
+        return rows
+
+
+def build_cache(
+    store: FeatureStore,
+    recipe: Mapping[str, Any],
+    keys: Sequence[str],
+    compute: Callable[[Sequence[int]], np.ndarray],
+    *,
+    shard_size: int = 512,
+    description: str = "features",
+) -> FeatureCache:
+    """Compute what the cache lacks and return a handle on it.
+
+    Shards that an interrupted run completed are kept, and two runs at once write the same content
+    under the same names.
+
+    Args:
+        store: Where caches lie and how large one may grow.
+        recipe: Everything the values depend on besides the sample's own content.
+        keys: Content key of each sample (sha256); repeated contents are computed once.
+        compute: Positions in ``keys`` to values, shape (len(positions), ...), same dtype always.
+        shard_size: Samples of one shard file.
+        description: Label of the progress bar.
+
+    Raises:
+        ValueError: If the cache would exceed ``max_gigabytes`` or the free space.
+    """
+    content = {**recipe, "format": FORMAT_VERSION}
+    folder = Path(store.root) / _address(content)
+    first_position = {key: i for i, key in reversed(list(enumerate(keys)))}
+    known = _known_keys(folder)
+    todo = sorted(position for key, position in first_position.items() if key not in known)
+    bar = tqdm(total=len(todo), desc=description, disable=None, leave=False, unit="sample")
+    for start in range(0, len(todo), shard_size):
+        positions = todo[start : start + shard_size]
+        values = compute(positions)
+        if start == 0:
+            _check_space(store, folder, values, len(todo), description)
+        _write_shard(folder, values, [keys[i] for i in positions], content)
+        bar.update(len(positions))
+    bar.close()
+    logger.info(
+        "%s: %d computed, %d found.", description, len(todo), len(first_position) - len(todo)
+    )
+    return FeatureCache(str(folder), content, len(first_position))
+
+
+def _address(recipe: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _complete_shards(folder: Path) -> list[Path]:
+    return [shard for shard in sorted(folder.glob("shard-*")) if is_complete(shard)]
+
+
+def _known_keys(folder: Path) -> set[str]:
+    """Keys of all shards whose files have the sizes of their manifests."""
+    known: set[str] = set()
+    for shard in _complete_shards(folder):
+        files = read_manifest(shard)["files"]
+        sizes = {name: (shard / name).stat().st_size for name in files if (shard / name).exists()}
+        if sizes != {name: entry["bytes"] for name, entry in files.items()}:
+            raise DamagedArtefactError(
+                f"The shard {shard} was altered after it was written; delete it, and the next run "
+                "computes it again."
+            )
+        known.update(json.loads((shard / _KEYS).read_text()))
+    return known
+
+
+def _check_space(
+    store: FeatureStore, folder: Path, sample: np.ndarray, num_samples: int, description: str
+) -> None:
+    """Refuse before hours of work what the disk or the limit cannot hold."""
+    per_sample = sample.nbytes / len(sample)
+    total_gb = per_sample * num_samples / 1e9
+    logger.info("%s: %.1f kB a sample, %.3f GB in all.", description, per_sample / 1e3, total_gb)
+    if total_gb > store.max_gigabytes:
+        raise ValueError(
+            f"The cache of {description} would need {total_gb:.1f} GB, more than max_gigabytes "
+            f"{store.max_gigabytes:g}. Raise max_gigabytes of feature_store in the catalog, or "
+            "lower token_grid or max_tokens."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    if total_gb > free_gb:
+        raise ValueError(
+            f"The cache of {description} needs {total_gb:.1f} GB, but only {free_gb:.1f} GB are "
+            f"free at {folder}. Free some space or point data_root elsewhere."
+        )
+
+
+def _write_shard(
+    folder: Path, values: np.ndarray, keys: list[str], recipe: Mapping[str, Any]
+) -> None:
+    if len(values) != len(keys):
+        raise ValueError(f"compute returned {len(values)} rows for {len(keys)} samples.")
+
+    def write(target: Path) -> None:
+        np.save(target / _DATA, values)
+        (target / _KEYS).write_text(json.dumps(keys))
+
+    name = hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
+    final = folder / f"shard-{name}"
+    try:
+        if not final.exists():
+            publish_folder(final, write, {"recipe": dict(recipe)})
+    except OSError:
+        # Another run finished the same shard in between: same keys, same recipe, same values.
+        if not is_complete(final):
+            raise

@@ -1,0 +1,67 @@
+"""Decode images once: to uint8 at the backbone's size, kept by content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from aquatint.features.cache import FeatureCache, FeatureStore, build_cache
+
+_FORMATS = ("JPEG", "PNG", "WEBP")
+
+
+def cache_pixels(
+    store: FeatureStore, paths: Sequence[Path], keys: Sequence[str], image_size_px: int
+) -> FeatureCache:
+    """Decode and resize images that the cache lacks.
+
+    Args:
+        store: Where caches lie.
+        paths: Image files that ingestion has verified.
+        keys: sha256 of each file's content.
+        image_size_px: Edge of the stored square images; no crop and no flip, because boxes and
+            the words left and right would no longer hold.
+
+    Returns:
+        Cache of uint8 images, shape (S, S, 3) each.
+    """
+
+    def decode(positions: Sequence[int]) -> np.ndarray:
+        # PIL and torch release the lock while they decode and resize.
+        with ThreadPoolExecutor() as pool:
+            images = pool.map(lambda i: load_image(paths[i], image_size_px), positions)
+            return np.stack(list(images))
+
+    recipe = {"kind": "pixels", "size_px": image_size_px, "resize": "bicubic-antialias-uint8"}
+    return build_cache(store, recipe, keys, decode, description="pixels")
+
+
+def load_image(path: Path, image_size_px: int) -> np.ndarray:
+    """Decode one image and resize it to a square.
+
+    Returns:
+        RGB as uint8, shape (S, S, 3); within two levels of PIL's bicubic.
+    """
+    with Image.open(path, formats=_FORMATS) as image:
+        pixels = np.array(image.convert("RGB"))
+    return resize_pixels(pixels, image_size_px)
+
+
+def resize_pixels(pixels: np.ndarray, image_size_px: int) -> np.ndarray:
+    """Resize an RGB image (H, W, 3) of uint8 to a square of ``image_size_px``."""
+    if pixels.shape[:2] == (image_size_px, image_size_px):
+        return pixels
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    resized = F.interpolate(
+        tensor.contiguous(memory_format=torch.channels_last),
+        size=(image_size_px, image_size_px),
+        mode="bicubic",
+        antialias=True,
+    )
+    return resized[0].permute(1, 2, 0).numpy()

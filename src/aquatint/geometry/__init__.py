@@ -1,0 +1,1 @@
+"""Geometry that several parts share: boxes, relations, angles, poses."""

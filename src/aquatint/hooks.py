@@ -1,0 +1,101 @@
+"""Hooks: what happens around nodes rather than in them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from aquatint.catalog import ProvenanceCatalog
+from aquatint.provenance import Provenance
+
+logger = logging.getLogger(__name__)
+
+
+class ProvenanceHooks:
+    """Keep with every artefact what it was made from, and let the catalog look at it."""
+
+    def __init__(self) -> None:
+        self._catalog: DataCatalog | None = None
+        self._pipeline = Pipeline([])
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
+        """Hand the catalog the whole pipelines that are run, unfiltered."""
+        names = run_params.get("pipeline_names") or ["__default__"]
+        self._pipeline = sum((pipelines[name] for name in names), Pipeline([]))
+        self._catalog = catalog
+        if isinstance(catalog, ProvenanceCatalog):
+            catalog.provenance = Provenance(self._pipeline, catalog)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        """Write the record beside the artefact; a crash before leaves it stale, never wrong."""
+        if self._catalog is None:
+            return
+        dataset = self._catalog.get(dataset_name)
+        if hasattr(dataset, "write_provenance"):
+            # Anew each time: what an input holds may have changed since the run began.
+            record = Provenance(self._pipeline, self._catalog).record(dataset_name, node)
+            dataset.write_provenance(record)
+
+
+class TrainingStateHooks:
+    """Discard a training's scratch state once all it was needed for is saved."""
+
+    def __init__(self) -> None:
+        self._catalog: DataCatalog | None = None
+
+    @hook_impl
+    def before_pipeline_run(self, catalog: DataCatalog) -> None:
+        """Remember the catalog: the state's folder is one of its entries."""
+        self._catalog = catalog
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        """Discard the state after the last of a training node's outputs is on disk."""
+        states = [name for name in node.inputs if name.endswith(".training_state")]
+        if self._catalog is not None and states and dataset_name == node.outputs[-1]:
+            for name in states:
+                self._catalog.load(name).discard()
+
+
+class RunSummaryHooks:
+    """Say at a run's end which versions it wrote and how to go on."""
+
+    def __init__(self) -> None:
+        self._saved: dict[str, None] = {}
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Note what was saved, in order."""
+        self._saved[dataset_name] = None
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
+        """Log each versioned result with its version and place."""
+        for name in self._saved:
+            dataset = catalog.get(name)
+            version = getattr(dataset, "resolve_save_version", lambda: None)()
+            if version:
+                logger.info("wrote %s @ %s: %s", name, version, dataset.filepath)
+        self._log_report(catalog)
+
+    def _log_report(self, catalog: DataCatalog) -> None:
+        for name in self._saved:
+            if name.endswith(".reporting.report"):
+                logger.info("The report is at %s", catalog.get(name).filepath)
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception, pipeline: Pipeline) -> None:
+        """Say that nothing is lost and how to go on."""
+        logger.error(
+            "%s: %s. What was saved stays; the same command with --only-missing-outputs goes on.",
+            type(error).__name__,
+            error,
+        )

@@ -1,0 +1,1 @@
+"""Catalog datasets: the only code that knows the file formats of artefacts."""

@@ -1,0 +1,153 @@
+"""Backbones by source: a hub, a folder, or a pocket model that builds itself."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from kedro.io.core import AbstractDataset, DatasetError
+from kedro_datasets._typing import JSONPreview
+
+from aquatint.io.artefact import ArtefactDataset
+from aquatint.models.backbone import Backbone, BackboneError, folder_digest, read_config
+from aquatint.storage import is_complete, publish_folder, read_manifest, verify_folder
+from aquatint.training.lineage import fingerprint
+from aquatint.training.merge import MergedBackbone
+
+logger = logging.getLogger(__name__)
+
+
+class BackboneDataset(AbstractDataset[Any, Backbone]):
+    """A frozen pretrained model as a light handle; nodes load the weights where they need them.
+
+    Args:
+        source: ``hub`` (repo_id and revision), ``folder`` (filepath of a ``save_pretrained``
+            folder) or ``pocket`` (filepath and recipe; builds itself on first load).
+        repo_id: Hub id, for ``hub``.
+        revision: Full commit hash on the hub: a branch name would change under a pinned run.
+        filepath: Folder, for ``folder`` and ``pocket``.
+        recipe: Arguments of the pocket model, for ``pocket``.
+        dtype: Floating-point type to load the weights in.
+        metadata: Kedro-Viz layer and other notes; not used here.
+    """
+
+    def __init__(  # noqa: PLR0913 - the keys of a catalog entry
+        self,
+        *,
+        source: Literal["hub", "folder", "pocket"],
+        repo_id: str = "",
+        revision: str = "",
+        filepath: str = "",
+        recipe: dict[str, Any] | None = None,
+        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        wanted = {"hub": repo_id and revision, "folder": filepath, "pocket": filepath and recipe}
+        if source not in wanted:
+            raise DatasetError(f"source must be hub, folder or pocket, got {source!r}.")
+        if not wanted[source]:
+            needs = {"hub": "repo_id and revision", "folder": "filepath"}
+            raise DatasetError(
+                f"A backbone with source {source} needs {needs.get(source, 'filepath and recipe')}."
+            )
+        self._source, self._repo_id, self._revision = source, repo_id, revision
+        self._filepath, self._recipe, self._dtype = filepath, recipe or {}, dtype
+        self.metadata = metadata
+
+    def load(self) -> Backbone:
+        """Find, download or build the folder and hand out a handle on it.
+
+        Raises:
+            DatasetError: If the folder is missing or no InternVL, or the hub cannot be reached.
+        """
+        try:
+            folder, name = self._locate()
+            read_config(folder)
+        except (FileNotFoundError, BackboneError) as error:
+            raise DatasetError(str(error)) from error
+        return Backbone(str(folder), _digest(folder), name, self._dtype)
+
+    def _locate(self) -> tuple[Path, str]:
+        match self._source:
+            case "hub":
+                return _download(self._repo_id, self._revision), self._repo_id
+            case "folder":
+                return Path(self._filepath), Path(self._filepath).name
+            case _:
+                from aquatint.io.pocket import PocketRecipe, build_pocket
+
+                return build_pocket(Path(self._filepath), PocketRecipe(**self._recipe)), "pocket"
+
+    def save(self, data: Any) -> NoReturn:  # noqa: ANN401 - Kedro's signature
+        """Refuse: a pretrained model is an input.
+
+        Raises:
+            DatasetError: Always.
+        """
+        raise DatasetError("A backbone is an input; a node that changes one saves a merged one.")
+
+    @property
+    def content_digest(self) -> str:
+        """Digest of what is loaded; a pocket model's recipe stands for the model it builds."""
+        if self._source == "folder" and Path(self._filepath).is_dir():
+            return f"{_digest(Path(self._filepath))}-{self._dtype}"
+        return fingerprint({**self._describe(), "filepath": None})
+
+    def _exists(self) -> bool:
+        return self._source != "folder" or Path(self._filepath).is_dir()
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "source": self._source,
+            "repo_id": self._repo_id,
+            "revision": self._revision,
+            "filepath": self._filepath,
+            "recipe": self._recipe,
+            "dtype": self._dtype,
+        }
+
+
+def _digest(folder: Path) -> str:
+    """The digest that a folder's own manifest records, or else one over its files."""
+    if is_complete(folder):
+        recorded = read_manifest(folder).get("digest")
+        if recorded:
+            return str(recorded)
+    return folder_digest(folder)
+
+
+def _download(repo_id: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo_id, revision=revision))
+    except Exception as error:
+        raise DatasetError(
+            f"Could not get {repo_id} at {revision} from the hub: {error}. Without a network, put "
+            "the folder somewhere and use source: folder."
+        ) from error
+
+
+class MergedBackboneDataset(ArtefactDataset[Any]):
+    """A backbone with its LoRA weights merged in, as a folder that ``from_pretrained`` loads.
+
+    A node saves a ``MergedBackbone`` and gets a ``Backbone`` back.
+    """
+
+    is_folder = True
+
+    def _read(self, path: Path) -> Backbone:
+        manifest = verify_folder(path)
+        return Backbone(str(path), manifest["digest"], manifest["name"])
+
+    def _write(self, path: Path, data: MergedBackbone) -> None:
+        digest = data.digest
+        publish_folder(
+            path,
+            data.save_pretrained,
+            {"digest": digest, "name": f"{data.parent.name}+lora", "lineage": data.lineage},
+        )
+
+    def preview(self) -> JSONPreview:
+        """Return lineage and checksums for Kedro-Viz."""
+        return JSONPreview(json.dumps(read_manifest(self._load_path())))

@@ -1,0 +1,57 @@
+"""Raw data that render themselves: the embedded aerial world in GeoText's layout."""
+
+import logging
+from dataclasses import asdict
+from typing import Any
+
+from aquatint.data.sources import GeoTextFolder
+from aquatint.io.folders import GeoTextFolderDataset
+
+logger = logging.getLogger(__name__)
+
+
+class GeoTextWorldDataset(GeoTextFolderDataset):
+    """A GeoText folder that renders itself once, on first load.
+
+    A folder that was rendered for other arguments is never reused: its name carries them.
+
+    Args:
+        filepath: Folder below which the world is written.
+        world: Arguments of ``aquatint.world.geotext.GeoTextWorldSpec``.
+        test_file: Test file to read; the 951 or the 24G version.
+        metadata: Kedro-Viz layer and other notes; not used here.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        world: dict[str, Any],
+        test_file: str = "test_951_version.json",
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        from aquatint.training.lineage import fingerprint
+        from aquatint.world.geotext import FORMAT_VERSION, GeoTextWorldSpec
+
+        self._spec = GeoTextWorldSpec(**world)
+        digest = fingerprint({"spec": asdict(self._spec), "format": FORMAT_VERSION})
+        super().__init__(
+            filepath=f"{filepath}/world_{digest[:12]}",
+            test_file=test_file,
+            metadata=metadata,
+        )
+
+    def load(self) -> GeoTextFolder:
+        """Render the world unless it is there, then hand out its folder."""
+        from aquatint.world.geotext import is_complete, write_geotext
+
+        if not is_complete(self.folder, self._spec):
+            logger.info("Rendering the embedded world to %s (once).", self.folder)
+            write_geotext(self.folder, self._spec)
+        return super().load()
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {**super()._describe(), "world": vars(self._spec)}

@@ -1,0 +1,1 @@
+"""Training losses: pure functions, one family in each file."""

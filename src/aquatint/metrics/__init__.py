@@ -1,0 +1,1 @@
+"""Metrics: predictions and targets in, plain numbers with their n out."""

@@ -1,0 +1,1 @@
+"""Networks and backbones: modules with flat arguments."""

@@ -1,0 +1,1 @@
+"""Node functions that several recipes share."""

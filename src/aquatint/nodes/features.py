@@ -1,0 +1,73 @@
+"""Everything frozen, computed once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from pydantic import PositiveInt
+
+from aquatint.data.sources import GeoTextFolder
+from aquatint.features.cache import FeatureCache, FeatureStore
+from aquatint.models.backbone import Backbone
+from aquatint.params import Params, RunParams
+
+
+class FeatureParams(Params):
+    """Which features of the frozen backbone are kept, and how."""
+
+    token_grid: PositiveInt | None  # patch tokens are averaged to this grid; null keeps them all
+    max_tokens: PositiveInt  # longest text, its end included
+    batch_size: PositiveInt
+    dtype: Literal["float16", "float32"]
+
+    def resolve_grid(self, backbone: Backbone) -> int:
+        """Edge of the patch grid that is kept."""
+        return self.token_grid or backbone.sizes.grid
+
+
+def decode_images(
+    folder: GeoTextFolder, images: pd.DataFrame, store: FeatureStore, backbone: Backbone
+) -> FeatureCache:
+    """Decode and resize every image once, to the backbone's size."""
+    from aquatint.features.images import cache_pixels
+
+    paths = [Path(folder.image_root) / path for path in images["path"]]
+    return cache_pixels(store, paths, images["sha256"].tolist(), backbone.sizes.image_size_px)
+
+
+def encode_images(
+    images: pd.DataFrame,
+    pixels: FeatureCache,
+    store: FeatureStore,
+    backbone: Backbone,
+    params: FeatureParams,
+    run: RunParams,
+) -> FeatureCache:
+    """Run the frozen vision tower once over every image."""
+    from aquatint.features.frozen import Encoding, cache_image_tokens
+    from aquatint.training.precision import prepare_device
+
+    encoding = Encoding(params.batch_size, params.dtype, str(prepare_device(run)))
+    keys = images["sha256"].tolist()
+    return cache_image_tokens(
+        store, backbone, pixels, keys, params.resolve_grid(backbone), encoding
+    )
+
+
+def encode_texts(
+    captions: pd.DataFrame,
+    regions: pd.DataFrame,
+    store: FeatureStore,
+    backbone: Backbone,
+    params: FeatureParams,
+    run: RunParams,
+) -> FeatureCache:
+    """Run the frozen language model once over every caption and every region's sentence."""
+    from aquatint.features.frozen import Encoding, cache_text_tokens
+    from aquatint.training.precision import prepare_device
+
+    encoding = Encoding(params.batch_size, params.dtype, str(prepare_device(run)))
+    texts = [*captions["text"], *regions["sentence"].dropna()]
+    return cache_text_tokens(store, backbone, texts, params.max_tokens, encoding)

@@ -1,0 +1,86 @@
+"""Parameter models shared by recipes: strict, frozen, checked before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+Fraction = float
+LossName = Literal["itc", "itm", "bbox", "spatial", "caption"]
+
+
+class Params(BaseModel):
+    """Base of every parameter model: an unknown key is an error, a value never changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Fields that change no result; a node is not rerun because of them.
+    without_effect: ClassVar[frozenset[str]] = frozenset()
+
+    def result_fields(self) -> dict[str, Any]:
+        """All values that results depend on, as plain JSON values."""
+        return self.model_dump(mode="json", exclude=set(self.without_effect))
+
+
+class RunParams(Params):
+    """What belongs to the machine and the run, not to a recipe."""
+
+    without_effect = frozenset(
+        {"save_state_every_steps", "save_state_every_minutes", "dry_run", "label"}
+    )
+
+    seed: NonNegativeInt
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["float32", "bfloat16", "float16"]
+    num_threads: PositiveInt  # part of the reproducibility key: sums depend on it
+    save_state_every_steps: PositiveInt
+    save_state_every_minutes: PositiveFloat
+    dry_run: bool = False
+    label: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]*$", max_length=40)
+
+
+class OptimizerParams(Params):
+    """AdamW, by the names of its constructor, and its learning-rate schedule."""
+
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: PositiveFloat = 1e-8
+    warmup_fraction: float = Field(ge=0, lt=1)
+    max_grad_norm: PositiveFloat = 1.0
+    # Factors on learning_rate by group of parameters, e.g. {"backbone": 0.1}.
+    group_factors: dict[str, PositiveFloat] = {}
+
+
+class StageParams(Params):
+    """One training stage: what it optimises, for how long and with which losses."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    gradient_accumulation_steps: PositiveInt = 1
+    optimizer: OptimizerParams
+    loss_weights: dict[LossName, NonNegativeFloat]
+    ramped_losses: tuple[LossName, ...] = ()
+    loss_ramp: tuple[NonNegativeFloat, ...] = (1.0,)  # factor in epochs 0, 1, ...; the last holds
+    early_stopping_patience: PositiveInt | None = None  # epochs without a better validation score
+
+    @model_validator(mode="after")
+    def _ramped_losses_have_weights(self) -> StageParams:
+        unknown = sorted(set(self.ramped_losses) - set(self.loss_weights))
+        if unknown:
+            raise ValueError(
+                f"ramped_losses {unknown} have no weight; loss_weights has "
+                f"{sorted(self.loss_weights)}."
+            )
+        if not self.loss_ramp:
+            raise ValueError("loss_ramp needs at least one factor, got ().")
+        return self

@@ -1,0 +1,13 @@
+"""Every pipeline of the project by name; explicit, because names are composed of folders."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Pipeline
+
+from aquatint.pipelines import two_stage
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Return all pipelines; ``__default__`` is the one that ``kedro viz`` draws."""
+    recipes = {"two_stage": two_stage.create_pipeline()}
+    return {"__default__": recipes["two_stage"], **recipes}

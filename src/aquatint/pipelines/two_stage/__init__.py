@@ -1,0 +1,5 @@
+"""Two-stage cross-modal retrieval for drone navigation: align, then refine on all tasks."""
+
+from aquatint.pipelines.two_stage.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

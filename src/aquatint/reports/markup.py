@@ -1,0 +1,14 @@
+"""Templates of pages; every value that they show is escaped."""
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from aquatint.reports.templates import gallery, page
+
+# Templates are Python text, not files: then a changed one makes the report stale, like all code.
+TEMPLATES = Environment(
+    loader=DictLoader({"gallery.html": gallery.HTML, "page.html": page.HTML}),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)

@@ -1,0 +1,386 @@
+"""The one training loop: a stage is its data, its losses and its parameters."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tqdm import tqdm
+
+from aquatint.params import RunParams, StageParams
+from aquatint.training.freezing import check_frozen, check_trained, open_parameters, tensor_digests
+from aquatint.training.interruption import Interruption
+from aquatint.training.optim import build_adamw, set_learning_rate
+from aquatint.training.precision import (
+    autocast,
+    peak_memory_mb,
+    prepare_device,
+    reset_peak_memory,
+)
+from aquatint.training.schedules import cosine_factor, ramped_weights
+from aquatint.training.state import HistoryFile, Progress, restore_state, save_state
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+LossTerms = dict[str, "Tensor"]
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss or a gradient became NaN or infinite; the step was not taken."""
+
+
+class Samples(Protocol):
+    """Training data that a loop can fetch by position."""
+
+    def __len__(self) -> int:
+        """Number of samples of an epoch."""
+
+    def batch(self, positions: Tensor) -> dict[str, Any]:
+        """Return one batch as tensors by name; positions have shape (B,)."""
+
+    def identify(self, positions: Tensor) -> list[str]:
+        """Return the ids a person would look up, for error messages."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a stage learns from and how it is judged.
+
+    Attributes:
+        samples: Training data.
+        compute_losses: ``(model, batch) -> unweighted terms by loss name``, each of shape ().
+        evaluate: ``(model) -> metrics`` with the key ``score``, higher is better; None to go
+            without validation, and then the last weights are the result.
+    """
+
+    samples: Samples
+    compute_losses: Callable[[Any, dict[str, Any]], LossTerms]
+    evaluate: Callable[[Any], dict[str, float]] | None = None
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Which parameters train, and when.
+
+    Attributes:
+        groups: Names of all parameters that ever train, by group.
+        open_groups: Groups that train in an epoch counted from 0.
+    """
+
+    groups: Mapping[str, Sequence[str]]
+    open_groups: Callable[[int], set[str]]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training leaves.
+
+    Attributes:
+        best_weights: Trained parameters at the best validation score, by name.
+        last_weights: Trained parameters after the last step.
+        history: One row a step: losses, weights of the losses, rate, and validation metrics.
+        efficiency: Steps, seconds, steps per second, peak memory and parameter counts.
+    """
+
+    best_weights: dict[str, Tensor]
+    last_weights: dict[str, Tensor]
+    history: list[dict[str, Any]]
+    efficiency: dict[str, Any]
+
+
+@dataclass
+class _Loop:
+    """Everything a step needs; lives as long as one call of ``fit``."""
+
+    model: nn.Module
+    objective: Objective
+    opening: Opening
+    params: StageParams
+    run: RunParams
+    folder: Path
+    device: torch.device
+    optimizer: torch.optim.AdamW = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
+    progress: Progress = field(default_factory=Progress)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        import torch
+
+        self.model.to(self.device)
+        self.optimizer = build_adamw(self.model, self.opening.groups, self.params.optimizer)
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=self.run.precision == "float16"
+        )
+
+    @property
+    def window_size(self) -> int:
+        return self.params.batch_size * self.params.gradient_accumulation_steps
+
+    @property
+    def windows_per_epoch(self) -> int:
+        return math.ceil(len(self.objective.samples) / self.window_size)
+
+    @property
+    def num_steps(self) -> int:
+        return self.params.epochs * self.windows_per_epoch
+
+    def weights(self) -> dict[str, Tensor]:
+        """Copies of all parameters that ever train, on the CPU."""
+        by_name = dict(self.model.named_parameters())
+        return {
+            name: by_name[name].detach().cpu().clone()
+            for names in self.opening.groups.values()
+            for name in names
+        }
+
+    def save(self) -> None:
+        save_state(self.folder, self.model, self.optimizer, self.progress, self.best_weights)
+        self.saved_at = time.monotonic()
+
+
+def epoch_order(num_samples: int, seed: int, epoch: int) -> Tensor:
+    """Order of the samples in an epoch: a function of seed and epoch, whatever ran before.
+
+    Returns:
+        Permutation of the positions, shape (num_samples,).
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(num_samples, generator=generator)
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    opening: Opening,
+    params: StageParams,
+    run: RunParams,
+    folder: Path,
+) -> FitResult:
+    """Train ``model`` in place, from the newest state below ``folder`` if there is one.
+
+    Args:
+        model: Module; parameters outside the opened groups stay bit-identical, which is checked.
+        objective: Samples, losses and validation.
+        opening: Parameter groups and the epochs in which they train.
+        params: Epochs, batch size, rates and loss weights.
+        run: Seed, device, precision and how often a state is saved.
+        folder: Where states and the running history go; belongs to this training alone.
+
+    Raises:
+        NonFiniteLossError: If a loss or gradient is not finite; names the batch's ids.
+        FreezingError: If a frozen tensor moved, or a trainable one never did.
+        ValueError: If there are no samples.
+    """
+    if len(objective.samples) == 0:
+        raise ValueError("A training needs at least one sample, got 0.")
+    device = prepare_device(run)
+    loop = _Loop(model, objective, opening, params, run, folder, device)
+    reset_peak_memory(device)
+    restored = restore_state(folder, model, loop.optimizer)
+    if restored:
+        loop.progress, loop.best_weights = restored
+        logger.info("Resuming at step %d of %d.", loop.progress.step, loop.num_steps)
+    history = HistoryFile(folder, loop.progress.step)
+    try:
+        with Interruption() as interruption:
+            while not loop.progress.is_finished:
+                _run_epoch(loop, history, interruption)
+    finally:
+        history.close()
+    last = loop.weights()
+    return FitResult(loop.best_weights or last, last, history.rows, _efficiency(loop))
+
+
+def _run_epoch(loop: _Loop, history: HistoryFile, interruption: Interruption) -> None:
+    """Train one epoch from wherever it stands, evaluate it, and save the state."""
+    progress, epoch = loop.progress, loop.progress.epoch
+    open_parameters(loop.model, loop.opening.groups, loop.opening.open_groups(epoch))
+    before = tensor_digests(loop.model)
+    order = epoch_order(len(loop.objective.samples), loop.run.seed, epoch)
+    first = progress.window
+    bar = tqdm(
+        range(first, loop.windows_per_epoch),
+        desc=f"epoch {epoch + 1}/{loop.params.epochs}",
+        initial=first,
+        total=loop.windows_per_epoch,
+        disable=None,
+        leave=False,
+        unit="step",
+    )
+    for window in bar:
+        started = time.monotonic()
+        loop.model.train()
+        positions = order[window * loop.window_size : (window + 1) * loop.window_size]
+        row = _take_step(loop, positions)
+        history.append(row)
+        progress.train_seconds += time.monotonic() - started
+        bar.set_postfix(loss=f"{row['loss']:.3f}")
+        if window == first:
+            check_frozen(before, loop.model)
+        _save_if_due(loop, interruption)
+    if first < loop.windows_per_epoch:
+        check_trained(before, loop.model)
+    _finish_epoch(loop, history)
+
+
+def _take_step(loop: _Loop, positions: Tensor) -> dict[str, Any]:
+    """One optimizer step over one accumulation window; returns its history row."""
+    import torch
+
+    params, progress = loop.params, loop.progress
+    weights = ramped_weights(
+        params.loss_weights, params.ramped_losses, params.loss_ramp, progress.epoch
+    )
+    rate = params.optimizer.learning_rate * cosine_factor(
+        progress.step, loop.num_steps, params.optimizer.warmup_fraction
+    )
+    set_learning_rate(loop.optimizer, rate)
+    loop.optimizer.zero_grad(set_to_none=True)
+    terms = {name: 0.0 for name in weights}
+    for micro in positions.split(params.batch_size):
+        batch = _to_device(loop.objective.samples.batch(micro), loop.device)
+        with autocast(loop.device, loop.run):
+            losses = loop.objective.compute_losses(loop.model, batch)
+        # By the micro-batch's share of the window, so that a short last one counts for its size.
+        share = len(micro) / len(positions)
+        total = sum((weights[name] * losses[name] for name in weights), start=torch.zeros(()))
+        if not torch.isfinite(total):
+            raise NonFiniteLossError(_non_finite_message(loop, losses, micro))
+        loop.scaler.scale(total * share).backward()
+        for name in weights:
+            terms[name] += float(losses[name].detach()) * share
+    norm = _step_optimizer(loop, positions)
+    progress.step += 1
+    progress.window += 1
+    progress.is_evaluated = False
+    return {
+        "step": progress.step - 1,
+        "epoch": progress.epoch,
+        "loss": sum(weights[name] * terms[name] for name in weights),
+        **{f"loss_{name}": value for name, value in terms.items()},
+        **{f"weight_{name}": value for name, value in weights.items()},
+        "learning_rate": rate,
+        "grad_norm": norm,
+        "num_samples": len(positions),
+    }
+
+
+def _step_optimizer(loop: _Loop, positions: Tensor) -> float:
+    """Clip the gradients and step, unless they are not finite; return their norm."""
+    import torch
+
+    loop.scaler.unscale_(loop.optimizer)
+    parameters = [p for group in loop.optimizer.param_groups for p in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, loop.params.optimizer.max_grad_norm)
+    # An fp16 overflow is expected now and then: the scaler skips that step and halves its scale.
+    if not torch.isfinite(norm) and not loop.scaler.is_enabled():
+        raise NonFiniteLossError(_non_finite_message(loop, {"gradient norm": norm}, positions))
+    loop.scaler.step(loop.optimizer)
+    loop.scaler.update()
+    return float(norm)
+
+
+def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return {
+        name: value.to(device, non_blocking=True) if hasattr(value, "to") else value
+        for name, value in batch.items()
+    }
+
+
+def _non_finite_message(loop: _Loop, values: Mapping[str, Tensor], positions: Tensor) -> str:
+    found = ", ".join(f"{name} {float(value.detach()):g}" for name, value in values.items())
+    ids = ", ".join(loop.objective.samples.identify(positions)[:8])
+    return (
+        f"Losses must be finite, got {found} in step {loop.progress.step}, before the optimizer "
+        f"step, on the samples {ids}. The last good state is kept in {loop.folder}; lower "
+        "learning_rate or look at these samples."
+    )
+
+
+def _save_if_due(loop: _Loop, interruption: Interruption) -> None:
+    """Save the state every N steps or M minutes, or because the process was asked to stop."""
+    if interruption.is_requested:
+        loop.save()
+        interruption.stop(loop.progress.step, loop.num_steps)
+    is_late = time.monotonic() - loop.saved_at > 60 * loop.run.save_state_every_minutes
+    if loop.progress.step % loop.run.save_state_every_steps == 0 or is_late:
+        loop.save()
+
+
+def _finish_epoch(loop: _Loop, history: HistoryFile) -> None:
+    """Evaluate, keep the best weights, stop early if nothing improves, save the state."""
+    progress = loop.progress
+    if loop.objective.evaluate:
+        loop.save()  # so that a crash of the evaluation costs no step
+        loop.model.eval()
+        metrics = loop.objective.evaluate(loop.model)
+        history.amend_last({f"val_{name}": value for name, value in metrics.items()})
+        _keep_best(loop, metrics["score"])
+    _log_epoch(loop, history.rows)
+    progress.epoch, progress.window, progress.is_evaluated = progress.epoch + 1, 0, True
+    patience = loop.params.early_stopping_patience
+    is_stuck = patience is not None and progress.epochs_without_gain >= patience
+    if is_stuck:
+        logger.info("Stopping early: no gain in %d epochs.", progress.epochs_without_gain)
+    progress.is_finished = is_stuck or progress.epoch == loop.params.epochs
+    loop.save()
+
+
+def _keep_best(loop: _Loop, score: float) -> None:
+    progress = loop.progress
+    if progress.best_score is None or score > progress.best_score:
+        progress.best_score, progress.best_step = score, progress.step
+        progress.epochs_without_gain = 0
+        loop.best_weights = loop.weights()
+    else:
+        progress.epochs_without_gain += 1
+
+
+def _log_epoch(loop: _Loop, rows: list[dict[str, Any]]) -> None:
+    epoch = loop.progress.epoch
+    mine = [row for row in rows if row["epoch"] == epoch]
+    means = {name: sum(row[name] for row in mine) / len(mine) for name in mine[0] if "loss" in name}
+    shown = {**means, **{k: v for k, v in mine[-1].items() if k.startswith("val_")}}
+    logger.info(
+        "epoch %d/%d, step %d/%d: %s",
+        epoch + 1,
+        loop.params.epochs,
+        loop.progress.step,
+        loop.num_steps,
+        ", ".join(f"{name} {value:.4f}" for name, value in shown.items()),
+    )
+
+
+def _efficiency(loop: _Loop) -> dict[str, Any]:
+    seconds = loop.progress.train_seconds
+    trained = {name for names in loop.opening.groups.values() for name in names}
+    counts = {name: p.numel() for name, p in loop.model.named_parameters()}
+    return {
+        "num_steps": loop.progress.step,
+        "best_step": loop.progress.best_step,
+        "best_score": loop.progress.best_score,
+        "train_seconds": round(seconds, 2),
+        "steps_per_second": round(loop.progress.step / seconds, 3) if seconds else None,
+        "peak_memory_mb": peak_memory_mb(loop.device),
+        "num_trainable_parameters": sum(counts[name] for name in trained),
+        "num_parameters": sum(counts.values()),
+        "num_trainable_by_group": {
+            group: sum(counts[name] for name in names)
+            for group, names in loop.opening.groups.items()
+        },
+        "device": str(loop.device),
+        "num_threads": loop.run.num_threads,
+    }

@@ -1,0 +1,93 @@
+"""Proof that frozen tensors stay as they were and that trainable ones move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class FreezingError(RuntimeError):
+    """What changed in training is not what was declared trainable."""
+
+
+def open_parameters(model: nn.Module, groups: Mapping[str, Iterable[str]], names: set[str]) -> None:
+    """Let exactly the parameters of the named groups train.
+
+    Args:
+        model: Module whose parameters are switched.
+        groups: Parameter names by group; parameters in no group stay frozen.
+        names: Groups that train now.
+
+    Raises:
+        ValueError: If a group is unknown or a parameter of a group does not exist.
+    """
+    unknown = sorted(names - set(groups))
+    if unknown:
+        raise ValueError(f"Unknown parameter groups {unknown}; there are {sorted(groups)}.")
+    trainable = {parameter for name in names for parameter in groups[name]}
+    missing = trainable - {name for name, _ in model.named_parameters()}
+    if missing:
+        raise ValueError(f"The model has no parameters {sorted(missing)[:5]}.")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trainable)
+
+
+def tensor_digests(model: nn.Module) -> dict[str, int]:
+    """Return a 64-bit digest of the bits of every parameter, by name."""
+    import torch
+
+    return {
+        name: int(torch.hash_tensor(_bits(parameter.detach())).item())
+        for name, parameter in model.named_parameters()
+    }
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor's bits weighted by position: a plain xor would miss swapped elements."""
+    import torch
+
+    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    bits = tensor.contiguous().view(integer).flatten().to(torch.int64)
+    return bits * (2 * torch.arange(bits.numel(), device=bits.device) + 1)
+
+
+def check_frozen(before: Mapping[str, int], model: nn.Module) -> None:
+    """Check that no parameter with ``requires_grad`` off has changed since ``before``.
+
+    Raises:
+        FreezingError: Naming the frozen parameters that moved.
+    """
+    after = tensor_digests(model)
+    moved = [
+        name
+        for name, parameter in model.named_parameters()
+        if not parameter.requires_grad and after[name] != before[name]
+    ]
+    if moved:
+        raise FreezingError(
+            f"{len(moved)} frozen parameters changed, the first are {moved[:3]}; only parameters "
+            "of the open groups may move."
+        )
+
+
+def check_trained(before: Mapping[str, int], model: nn.Module) -> None:
+    """Check that every parameter with ``requires_grad`` on has changed since ``before``.
+
+    Raises:
+        FreezingError: Naming the trainable parameters that never moved.
+    """
+    after = tensor_digests(model)
+    idle = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and after[name] == before[name]
+    ]
+    if idle:
+        raise FreezingError(
+            f"{len(idle)} parameters are declared trainable but never changed, the first are "
+            f"{idle[:3]}; no active loss reaches them."
+        )

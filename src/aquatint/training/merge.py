@@ -1,0 +1,109 @@
+"""Fold trained LoRA weights into a backbone, with proof that nothing else changed."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from aquatint.models.backbone import Backbone
+from aquatint.models.retrieval_model import merge_lora
+from aquatint.training.checkpoint import Checkpoint, weights_digest
+from aquatint.training.retrieval_stage import restore_model
+
+if TYPE_CHECKING:
+    from transformers import InternVLForConditionalGeneration
+
+logger = logging.getLogger(__name__)
+
+_MAX_DIFFERENCE = 1e-4
+_PROCESSOR_PATTERNS = ("token*", "vocab*", "merges*", "special*", "*processor*", "chat_template*")
+
+
+class MergeError(RuntimeError):
+    """A merged backbone does not compute what the unmerged one does."""
+
+
+@dataclass(frozen=True)
+class MergedBackbone:
+    """Merged weights on their way into the catalog.
+
+    Attributes:
+        parent: Backbone that the weights were merged into.
+        weights: Full state dict in float32.
+        lineage: Checkpoint and difference to the unmerged model.
+    """
+
+    parent: Backbone
+    weights: dict[str, Any]
+    lineage: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the weights."""
+        return weights_digest(self.weights)
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the whole model, with its tokenizer and processor, into ``folder``."""
+        model = self.parent.load(dtype="float32")
+        model.load_state_dict(self.weights, strict=True)
+        model.save_pretrained(folder)
+        for pattern in _PROCESSOR_PATTERNS:
+            for path in Path(self.parent.folder).glob(pattern):
+                shutil.copyfile(path, folder / path.name)
+
+
+def merge_checkpoint(backbone: Backbone, checkpoint: Checkpoint) -> MergedBackbone:
+    """Merge a checkpoint's LoRA weights into its backbone, in float32.
+
+    A checkpoint with fully trained blocks has nothing to fold; its weights take the places of the
+    backbone's.
+
+    Args:
+        backbone: The backbone that the checkpoint was trained on.
+        checkpoint: Checkpoint of a retrieval stage.
+
+    Raises:
+        MergeError: If a hidden state moves by more than 1e-4 of the unmerged one's largest value.
+    """
+    inner = restore_model(_in_float32(backbone), checkpoint).backbone
+    before = _probe(inner)
+    merged = merge_lora(inner)
+    difference = max(
+        float((old - new).abs().max()) for old, new in zip(before, _probe(merged), strict=True)
+    )
+    if difference > _MAX_DIFFERENCE:
+        raise MergeError(
+            f"Merged and unmerged outputs may differ by {_MAX_DIFFERENCE:g}, they differ by "
+            f"{difference:g}. The merge was not saved."
+        )
+    logger.info("Merged; largest difference of a hidden state %.1e.", difference)
+    lineage = {
+        "checkpoint": {"digest": checkpoint.digest, "version": checkpoint.lineage.get("version")},
+        "parent": {"name": backbone.name, "digest": backbone.digest},
+        "max_difference": difference,
+    }
+    weights = {name: tensor.detach().clone() for name, tensor in merged.state_dict().items()}
+    return MergedBackbone(backbone, weights, lineage)
+
+
+def _in_float32(backbone: Backbone) -> Backbone:
+    return Backbone(backbone.folder, backbone.digest, backbone.name, "float32")
+
+
+@torch.inference_mode()
+def _probe(model: InternVLForConditionalGeneration) -> list[torch.Tensor]:
+    """Hidden states of both towers on fixed pseudo-random input."""
+    generator = torch.Generator().manual_seed(0)
+    size = model.config.vision_config.image_size
+    edge = size if isinstance(size, int) else size[0]
+    images = torch.randn(2, 3, edge, edge, generator=generator)
+    ids = torch.randint(0, model.config.text_config.vocab_size, (2, 16), generator=generator)
+    return [
+        model.model.vision_tower(pixel_values=images).last_hidden_state,
+        model.model.language_model(input_ids=ids).last_hidden_state,
+    ]

@@ -1,0 +1,69 @@
+"""Device, threads, floating-point policy and random generators of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aquatint.params import RunParams
+
+if TYPE_CHECKING:
+    import torch
+
+
+def prepare_device(run: RunParams) -> torch.device:
+    """Choose the device, set the thread count and seed every generator.
+
+    Raises:
+        ValueError: If ``device`` is cuda and no CUDA device is there.
+    """
+    import torch
+
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "run.device is cuda, but torch sees no CUDA device. Install a CUDA build of torch, or "
+            "give --params=run.device=cpu."
+        )
+    torch.set_num_threads(run.num_threads)
+    random.seed(run.seed)
+    torch.manual_seed(run.seed)
+    is_cuda = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if is_cuda else "cpu")
+
+
+def autocast(device: torch.device, run: RunParams) -> contextlib.AbstractContextManager[object]:
+    """Run the forward pass in the run's precision; weights and losses stay in float32."""
+    import torch
+
+    if run.precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, run.precision))
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start a new measurement of peak memory."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):
+        # Linux resets the process's high-water mark on request; elsewhere it counts from birth.
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mb(device: torch.device) -> dict[str, float]:
+    """Peak resident memory of this process and peak allocation on the GPU, in MB (1e6 bytes)."""
+    import torch
+
+    peak_kb = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                peak_kb = float(line.split()[1])
+    memory = {"cpu": peak_kb * 1024 / 1e6}
+    if device.type == "cuda":
+        memory["cuda"] = torch.cuda.max_memory_allocated(device) / 1e6
+    return {name: round(value, 1) for name, value in memory.items()}

@@ -1,0 +1,195 @@
+"""Predictions of a retrieval model, batch by batch: embeddings, match scores, boxes, relations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from aquatint.models.retrieval_model import RetrievalModel
+from aquatint.training.retrieval_samples import RetrievalSources, RetrievalTables
+
+_BOX = ["cx", "cy", "w", "h"]
+_MATCH = 1  # index of "match" in the ITM logits
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """All images and texts of a split, encoded.
+
+    Attributes:
+        image_embeds: L2-normalised, shape (N, D).
+        text_embeds: L2-normalised, captions first, then located sentences, shape (M, D).
+        patches: Adapted patch tokens in fp16 to save memory, shape (N, P, E); empty without heads.
+        text_pooled: Adapted text vectors, shape (M, E); empty without heads.
+    """
+
+    image_embeds: Tensor
+    text_embeds: Tensor
+    patches: Tensor
+    text_pooled: Tensor
+
+
+@torch.inference_mode()
+def encode_split(
+    model: RetrievalModel,
+    sources: RetrievalSources,
+    num_images: int,
+    num_texts: int,
+    *,
+    batch_size: int,
+    is_live: bool,
+) -> Encoded:
+    """Encode every image once and every text once.
+
+    Args:
+        model: Model in evaluation mode.
+        sources: Inputs by row.
+        num_images: Images, N.
+        num_texts: Texts, M.
+        batch_size: Images, and texts, of one forward pass.
+        is_live: Run the backbone; else read its cached tokens.
+    """
+    device = next(model.parameters()).device
+    nothing = np.empty(0, dtype=np.int64)
+    images, texts = [], []
+    for rows in _batches(num_images, batch_size, "encode images"):
+        batch = sources.inputs(rows, nothing, is_live=is_live)
+        tokens = (
+            model.encode_pixels(batch["pixels"].to(device))
+            if is_live
+            else batch["image_tokens"].to(device)
+        )
+        encoding = model.heads.encode_image(tokens)
+        images.append((encoding.embeds.cpu(), encoding.patches.half().cpu()))
+    for rows in _batches(num_texts, batch_size, "encode texts"):
+        batch = sources.inputs(nothing, rows, is_live=is_live)
+        mask = batch["attention_mask"].to(device)
+        tokens = (
+            model.encode_ids(batch["input_ids"].to(device), mask)
+            if is_live
+            else batch["text_tokens"].to(device)
+        )
+        text = model.heads.encode_text(tokens, mask)
+        texts.append((text.embeds.cpu(), text.pooled.cpu()))
+    return Encoded(
+        torch.cat([embeds for embeds, _ in images]),
+        torch.cat([embeds for embeds, _ in texts]),
+        torch.cat([patches for _, patches in images]),
+        torch.cat([pooled for _, pooled in texts]),
+    )
+
+
+def _batches(total: int, batch_size: int, description: str) -> tqdm[np.ndarray]:
+    starts = range(0, total, batch_size)
+    return tqdm(
+        [np.arange(start, min(start + batch_size, total)) for start in starts],
+        desc=description,
+        disable=None,
+        leave=False,
+        delay=2,
+    )
+
+
+def embedding_table(ids: pd.DataFrame, embeds: Tensor) -> pd.DataFrame:
+    """Return ``ids`` with one float32 column ``e000``, ``e001``, ... for each dimension."""
+    columns = [f"e{index:03d}" for index in range(embeds.shape[1])]
+    values = pd.DataFrame(embeds.float().numpy(), columns=columns)
+    return pd.concat([ids.reset_index(drop=True), values], axis=1)
+
+
+def embedding_matrix(table: pd.DataFrame) -> Tensor:
+    """Return the embeddings of a table made by ``embedding_table``, shape (N, D)."""
+    columns = [name for name in table.columns if name.startswith("e") and name[1:].isdigit()]
+    return torch.from_numpy(table[columns].to_numpy(np.float32))
+
+
+@torch.inference_mode()
+def predict_boxes(model: RetrievalModel, encoded: Encoded, tables: RetrievalTables) -> pd.DataFrame:
+    """Predict the box of every located sentence in its image.
+
+    Returns:
+        region_id, image_id, sentence, the predicted box as predicted_cx, ... and the target's.
+    """
+    located = tables.located_regions
+    rows = _image_rows(tables, located)
+    offset = len(tables.captions)
+    device = next(model.parameters()).device
+    predicted = [
+        model.heads.predict_boxes(
+            encoded.patches[rows[part]].float().to(device),
+            encoded.text_pooled[offset + part].to(device),
+        ).cpu()
+        for part in np.array_split(np.arange(len(located)), max(1, len(located) // 256))
+        if len(part)
+    ]
+    values = torch.cat(predicted).numpy() if predicted else np.empty((0, 4), np.float32)
+    boxes = pd.DataFrame(values, columns=[f"predicted_{name}" for name in _BOX])
+    targets = located[_BOX].rename(columns={name: f"target_{name}" for name in _BOX})
+    return pd.concat([located[["region_id", "image_id", "sentence"]], boxes, targets], axis=1)
+
+
+@torch.inference_mode()
+def predict_relations(
+    model: RetrievalModel, encoded: Encoded, tables: RetrievalTables
+) -> pd.DataFrame:
+    """Predict where region B lies as seen from region A, for every ordered pair of boxes.
+
+    Returns:
+        image_id, region_a, region_b, the target's ``horizontal`` and ``vertical``, and
+        ``predicted_horizontal`` and ``predicted_vertical``.
+    """
+    relations = tables.relations
+    boxes = tables.regions.set_index("region_id")[_BOX]
+    sides = [
+        torch.tensor(boxes.loc[relations[side]].to_numpy(np.float32))
+        for side in ("region_a", "region_b")
+    ]
+    rows = _image_rows(tables, relations)
+    device = next(model.parameters()).device
+    labels = []
+    for part in np.array_split(np.arange(len(relations)), max(1, len(relations) // 256)):
+        if len(part):
+            logits = model.heads.relation_logits(
+                encoded.patches[rows[part]].float().to(device),
+                sides[0][part].to(device),
+                sides[1][part].to(device),
+            ).cpu()
+            labels.append(torch.stack([logits[:, :3].argmax(1), logits[:, 3:].argmax(1)], dim=1))
+    values = torch.cat(labels).numpy() if labels else np.empty((0, 2), np.int64)
+    columns = ["image_id", "region_a", "region_b", "horizontal", "vertical"]
+    return relations[columns].assign(
+        predicted_horizontal=values[:, 0], predicted_vertical=values[:, 1]
+    )
+
+
+def _image_rows(tables: RetrievalTables, table: pd.DataFrame) -> np.ndarray:
+    positions = pd.Series(np.arange(len(tables.images)), index=tables.images["image_id"])
+    return positions.loc[table["image_id"]].to_numpy()
+
+
+@torch.inference_mode()
+def score_matches(
+    model: RetrievalModel, encoded: Encoded, num_captions: int, top_k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score each caption's ``top_k`` nearest images by the ITM head.
+
+    Returns:
+        Rows of the candidate images, best cosine first, and their match logits; both
+        (num_captions, k) with k = min(top_k, N).
+    """
+    k = min(top_k, len(encoded.image_embeds))
+    device = next(model.parameters()).device
+    similarity = encoded.text_embeds[:num_captions] @ encoded.image_embeds.T
+    candidates = similarity.topk(k, dim=1).indices
+    scores = []
+    for row in range(num_captions):
+        patches = encoded.patches[candidates[row]].float().to(device)
+        text = encoded.text_pooled[row].expand(k, -1).to(device)
+        logits = model.heads.match_logits(patches, text)
+        scores.append((logits[:, _MATCH] - logits[:, 1 - _MATCH]).cpu())
+    return candidates.numpy(), torch.stack(scores).numpy()

@@ -1,0 +1,231 @@
+"""Samples of cross-modal retrieval: images with captions, located sentences and relations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from aquatint.features.cache import FeatureCache
+from aquatint.features.text import TextEncoder
+
+_BOX = ["cx", "cy", "w", "h"]
+
+
+@dataclass(frozen=True)
+class RetrievalTables:
+    """The primary tables of one recipe, or of one split of it.
+
+    Attributes:
+        images: One row an image.
+        captions: One row a caption.
+        regions: One row a region; some lack a sentence or a box.
+        relations: One row for each ordered pair of boxes of an image.
+    """
+
+    images: pd.DataFrame
+    captions: pd.DataFrame
+    regions: pd.DataFrame
+    relations: pd.DataFrame
+
+    def of_split(self, split: str) -> RetrievalTables:
+        """Rows of one split, renumbered from 0.
+
+        Raises:
+            ValueError: If the split has no image or no caption.
+        """
+        tables = [
+            table[table["split"] == split].reset_index(drop=True)
+            for table in (self.images, self.captions, self.regions, self.relations)
+        ]
+        if tables[0].empty or tables[1].empty:
+            raise ValueError(
+                f"The split {split!r} has {len(tables[0])} images and {len(tables[1])} captions; "
+                "training and evaluation need at least one of each."
+            )
+        return RetrievalTables(*tables)
+
+    @property
+    def located_regions(self) -> pd.DataFrame:
+        """Regions with both a sentence and a box."""
+        has_both = self.regions["has_box"] & self.regions["sentence"].notna()
+        return self.regions[has_both].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class RetrievalCaches:
+    """Frozen features and decoded images of all splits.
+
+    Attributes:
+        image_features: Image tokens by the image's sha256.
+        text_features: Text tokens by the text's sha256.
+        pixels: Images as uint8 by the image's sha256.
+    """
+
+    image_features: FeatureCache
+    text_features: FeatureCache
+    pixels: FeatureCache
+
+
+class RetrievalSources:
+    """Inputs of images and texts by row: cached tokens, or pixels and token ids.
+
+    Args:
+        image_keys: sha256 of each image.
+        texts: Each text.
+        text_keys: sha256 of each text.
+        caches: Where features and pixels lie.
+        encoder: Makes token ids.
+    """
+
+    def __init__(
+        self,
+        image_keys: Sequence[str],
+        texts: Sequence[str],
+        text_keys: Sequence[str],
+        caches: RetrievalCaches,
+        encoder: TextEncoder,
+    ) -> None:
+        self._images = caches.image_features.open()
+        self._texts = caches.text_features.open()
+        self._pixels = caches.pixels.open()
+        self._image_places = self._images.places(image_keys)
+        self._pixel_places = self._pixels.places(image_keys)
+        self._text_places = self._texts.places(text_keys)
+        self.input_ids, self.attention_mask = encoder(texts)
+
+    def cached_images(self, rows: np.ndarray) -> Tensor:
+        """Frozen image tokens, shape (B, 1 + P, D)."""
+        return torch.from_numpy(self._images.read(self._image_places[rows])).float()
+
+    def cached_texts(self, rows: np.ndarray, num_tokens: int) -> Tensor:
+        """Frozen text tokens, shape (B, num_tokens, D)."""
+        values = self._texts.read(self._text_places[rows])[:, :num_tokens]
+        return torch.from_numpy(values).float()
+
+    def pixels(self, rows: np.ndarray) -> Tensor:
+        """Images as uint8, shape (B, S, S, 3)."""
+        return torch.from_numpy(self._pixels.read(self._pixel_places[rows]))
+
+    def inputs(
+        self, image_rows: np.ndarray, text_rows: np.ndarray, *, is_live: bool
+    ) -> dict[str, Tensor]:
+        """What a model needs to encode these images and texts.
+
+        Args:
+            image_rows: Rows of images, shape (B,).
+            text_rows: Rows of texts, shape (M,).
+            is_live: Pixels and ids, because the backbone runs; else its cached tokens.
+        """
+        mask = self.attention_mask[text_rows]
+        width = int(mask.sum(dim=1).max()) if len(mask) else 1
+        batch = {"attention_mask": mask[:, :width]}
+        if is_live:
+            batch["pixels"] = self.pixels(image_rows)
+            batch["input_ids"] = self.input_ids[text_rows][:, :width]
+        else:
+            batch["image_tokens"] = self.cached_images(image_rows)
+            batch["text_tokens"] = self.cached_texts(text_rows, width)
+        return batch
+
+
+class RetrievalSamples:
+    """One sample an image, with its captions, located sentences and box pairs.
+
+    Args:
+        tables: Tables of the training split.
+        sources: Inputs by row; texts are the captions, then the located regions' sentences.
+        captions_per_image: Captions of a sample: 1 draws one of them anew in each epoch.
+        regions_per_image: Located sentences of a sample, drawn likewise; 0 for none.
+        is_live: Whether the backbone runs in this step.
+        seed: Decides what is drawn.
+    """
+
+    def __init__(
+        self,
+        tables: RetrievalTables,
+        sources: RetrievalSources,
+        *,
+        captions_per_image: int,
+        regions_per_image: int,
+        is_live: Callable[[], bool],
+        seed: int,
+    ) -> None:
+        self._sources, self._is_live, self._seed = sources, is_live, seed
+        self._limits = captions_per_image, regions_per_image
+        images = tables.images
+        self._image_ids = images["image_id"].tolist()
+        located = tables.located_regions
+        self._captions = _rows_by_image(images, tables.captions)
+        self._regions = _rows_by_image(images, located)
+        self._num_captions = len(tables.captions)
+        self._boxes = torch.tensor(located[_BOX].to_numpy(np.float32).reshape(-1, 4))
+        self._pairs = _rows_by_image(images, tables.relations)
+        self._pair_boxes, self._pair_labels = _pairs(tables)
+        self._with_caption = [i for i, rows in enumerate(self._captions) if len(rows)]
+
+    def __len__(self) -> int:
+        """Number of images with a caption."""
+        return len(self._with_caption)
+
+    def identify(self, positions: Tensor) -> list[str]:
+        """Return the ids of the images."""
+        return [self._image_ids[self._with_caption[i]] for i in positions.tolist()]
+
+    def batch(self, positions: Tensor) -> dict[str, Any]:
+        """Return the inputs of B images and their texts, and the targets of all tasks.
+
+        Keys besides those of ``RetrievalSources.inputs``: ``caption_image`` (C,) and
+        ``region_image`` (R,), the position in the batch of each text's image, captions first;
+        ``region_boxes`` (R, 4); ``pair_image`` (Q,), ``pair_boxes`` (Q, 2, 4) and
+        ``pair_labels`` (Q, 2); ``image_rows`` (B,), equal for equal images.
+        """
+        rows = np.array([self._with_caption[i] for i in positions.tolist()])
+        rng = np.random.default_rng([self._seed, *positions.tolist()])
+        captions = [_draw(rng, self._captions[row], self._limits[0]) for row in rows]
+        regions = [_draw(rng, self._regions[row], self._limits[1]) for row in rows]
+        pairs = [self._pairs[row] for row in rows]
+        region_rows = np.concatenate(regions)
+        text_rows = np.concatenate([np.concatenate(captions), self._num_captions + region_rows])
+        pair_rows = np.concatenate(pairs)
+        return {
+            **self._sources.inputs(rows, text_rows, is_live=self._is_live()),
+            "image_rows": torch.from_numpy(rows),
+            "caption_image": _owners(captions),
+            "region_image": _owners(regions),
+            "region_boxes": self._boxes[region_rows],
+            "pair_image": _owners(pairs),
+            "pair_boxes": self._pair_boxes[pair_rows],
+            "pair_labels": self._pair_labels[pair_rows],
+        }
+
+
+def _rows_by_image(images: pd.DataFrame, table: pd.DataFrame) -> list[np.ndarray]:
+    """Rows of ``table`` that belong to each image, in the order of ``images``."""
+    groups = table.groupby("image_id", sort=False).indices
+    empty = np.empty(0, dtype=np.int64)
+    return [np.asarray(groups.get(image_id, empty)) for image_id in images["image_id"]]
+
+
+def _pairs(tables: RetrievalTables) -> tuple[Tensor, Tensor]:
+    """Boxes (Q, 2, 4) and (horizontal, vertical) labels (Q, 2) of all ordered pairs."""
+    boxes = tables.regions.set_index("region_id")[_BOX]
+    relations = tables.relations
+    sides = [boxes.loc[relations[side]].to_numpy(np.float32) for side in ("region_a", "region_b")]
+    labels = relations[["horizontal", "vertical"]].to_numpy(np.int64)
+    return torch.tensor(np.stack(sides, axis=1)), torch.tensor(labels)
+
+
+def _draw(rng: np.random.Generator, rows: np.ndarray, limit: int) -> np.ndarray:
+    return rows if len(rows) <= limit else np.sort(rng.choice(rows, limit, replace=False))
+
+
+def _owners(rows: list[np.ndarray]) -> Tensor:
+    """Position in the batch of each entry of a ragged list, shape (total,)."""
+    lengths = torch.tensor([len(part) for part in rows])
+    return torch.repeat_interleave(torch.arange(len(rows)), lengths)

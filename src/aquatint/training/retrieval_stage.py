@@ -1,0 +1,314 @@
+"""A stage of cross-modal retrieval: build its model, train it, and turn it into a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+
+from aquatint.features.keys import text_key
+from aquatint.features.text import TextEncoder
+from aquatint.metrics.ranks import retrieval_ranks
+from aquatint.metrics.retrieval import retrieval_metrics
+from aquatint.models.adapters import upgrade_adapter_weights
+from aquatint.models.backbone import Backbone
+from aquatint.models.dual_encoder import DualEncoder
+from aquatint.models.retrieval_model import RetrievalModel, open_backbone
+from aquatint.params import RunParams, StageParams
+from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError, load_weights
+from aquatint.training.fit import FitResult, Objective, Opening, fit
+from aquatint.training.lineage import environment, fingerprint, table_digest
+from aquatint.training.retrieval_inference import encode_split
+from aquatint.training.retrieval_losses import RetrievalLosses
+from aquatint.training.retrieval_samples import (
+    RetrievalCaches,
+    RetrievalSamples,
+    RetrievalSources,
+    RetrievalTables,
+)
+from aquatint.training.state import TrainingStateFolder
+
+ADAPTERS, HEADS = "adapters", "heads"
+_HEAD_MODULES = ("itm_head", "bbox_head", "spatial_head")
+
+
+@dataclass(frozen=True)
+class RetrievalData:
+    """All that a stage reads.
+
+    Attributes:
+        backbone: Frozen pretrained model.
+        tables: Tables of all splits.
+        caches: Frozen features and pixels of all splits.
+    """
+
+    backbone: Backbone
+    tables: RetrievalTables
+    caches: RetrievalCaches
+
+    def sources(self, split: str, max_tokens: int) -> tuple[RetrievalTables, RetrievalSources]:
+        """Tables of a split and the inputs of its images and texts."""
+        tables = self.tables.of_split(split)
+        texts = [*tables.captions["text"], *tables.located_regions["sentence"]]
+        encoder = TextEncoder(self.backbone.load_tokenizer(), max_tokens)
+        keys = tables.images["sha256"].tolist()
+        return tables, RetrievalSources(
+            keys, texts, [text_key(text) for text in texts], self.caches, encoder
+        )
+
+
+@dataclass(frozen=True)
+class RetrievalSpec:
+    """What rebuilds a retrieval model; plain values that stand in the checkpoint.
+
+    Attributes:
+        heads: Keyword arguments of ``DualEncoder``.
+        token_grid: Edge of the patch grid that the heads see.
+        max_tokens: Longest text in tokens, its end included.
+        mode: How the backbone is opened: ``none``, ``lora`` or ``full``.
+        num_blocks: How many of the last blocks may open.
+        lora: ``r``, ``lora_alpha`` and ``lora_dropout``.
+        backbone_digest: Digest of the backbone that the weights belong to.
+    """
+
+    heads: dict[str, Any]
+    token_grid: int
+    max_tokens: int
+    mode: Literal["none", "lora", "full"]
+    num_blocks: int
+    lora: dict[str, Any]
+    backbone_digest: str
+
+
+def build_model(
+    backbone: Backbone, spec: RetrievalSpec, seed: int = 0
+) -> tuple[RetrievalModel, dict[str, list[str]]]:
+    """Build a retrieval model and name its trainable parameters by group.
+
+    Args:
+        backbone: Frozen pretrained model; its digest must be the specification's.
+        spec: Architecture.
+        seed: Decides the initial weights of heads and LoRA.
+
+    Returns:
+        The model in evaluation mode, and groups ``adapters``, ``heads``, ``block_1``, ...
+
+    Raises:
+        CheckpointMismatchError: If the specification was made for another backbone.
+    """
+    if spec.backbone_digest != backbone.digest:
+        raise CheckpointMismatchError(
+            f"The weights belong to a backbone with digest {spec.backbone_digest[:12]}, the "
+            f"catalog gives {backbone.name} with {backbone.digest[:12]}. Give the backbone that "
+            "the stage was trained on, or train the stage again."
+        )
+    inner = backbone.load()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        heads = DualEncoder(**spec.heads)
+        blocks = open_backbone(inner, spec.mode, spec.num_blocks, spec.lora)
+    mean, std = backbone.image_statistics
+    model = RetrievalModel(inner, heads, image_mean=mean, image_std=std, token_grid=spec.token_grid)
+    groups = _head_groups(heads)
+    groups |= {name: [f"backbone.{p}" for p in names] for name, names in blocks.items()}
+    return model.eval(), groups
+
+
+def _head_groups(heads: DualEncoder) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {ADAPTERS: [], HEADS: []}
+    for name, _ in heads.named_parameters():
+        is_head = name.split(".")[0] in _HEAD_MODULES
+        groups[HEADS if is_head else ADAPTERS].append(f"heads.{name}")
+    return groups
+
+
+def restore_model(backbone: Backbone, checkpoint: Checkpoint) -> RetrievalModel:
+    """Rebuild the model of a checkpoint with exactly its weights.
+
+    Raises:
+        CheckpointMismatchError: If a tensor is missing, left over or misshapen.
+    """
+    model, groups = build_model(backbone, RetrievalSpec(**checkpoint.spec))
+    trained = {name for names in groups.values() for name in names}
+    fixed = {n: t for n, t in model.state_dict().items() if n not in trained}
+    overlap = sorted(set(fixed) & set(checkpoint.weights))
+    if overlap:
+        raise CheckpointMismatchError(
+            f"The checkpoint holds {len(overlap)} tensors that its stage never trains, the first "
+            f"is {overlap[0]}."
+        )
+    load_weights(model, {**fixed, **checkpoint.weights}, "The checkpoint")
+    return model
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """How one stage is trained.
+
+    Attributes:
+        name: Stage name for lineage: ``stage1``, ``stage2``, ``baseline``.
+        params: Epochs, batch size, rates, loss weights.
+        spec: Architecture.
+        opening: Groups that train in epochs 0, 1, ...; the last entry holds.
+        captions_per_image: Captions of one sample.
+        regions_per_image: Located sentences of one sample.
+        negatives: How ITM draws its negatives.
+    """
+
+    name: str
+    params: StageParams
+    spec: RetrievalSpec
+    opening: Sequence[Sequence[str]]
+    captions_per_image: int
+    regions_per_image: int
+    negatives: Literal["hard", "random"]
+
+
+def train_retrieval(
+    plan: StagePlan,
+    data: RetrievalData,
+    parent: Checkpoint | None,
+    run: RunParams,
+    states: TrainingStateFolder,
+) -> tuple[Checkpoint, pd.DataFrame]:
+    """Train one stage from scratch or from its parent's weights.
+
+    Args:
+        plan: What to train and how.
+        data: Tables, features and backbone.
+        parent: Checkpoint whose every tensor is carried over; None to start afresh.
+        run: Seed, device, precision.
+        states: Where states of the training go.
+
+    Returns:
+        Checkpoint at the best validation score, and the history, one row a step.
+    """
+    model, groups = build_model(data.backbone, plan.spec, run.seed)
+    if parent is not None:
+        _carry_over(model, parent)
+    tables, sources = data.sources("train", plan.spec.max_tokens)
+    samples = RetrievalSamples(
+        tables,
+        sources,
+        captions_per_image=plan.captions_per_image,
+        regions_per_image=plan.regions_per_image,
+        is_live=lambda: model.is_backbone_open,
+        seed=run.seed,
+    )
+    losses = RetrievalLosses(tuple(plan.params.loss_weights), plan.negatives)
+    key = _training_key(plan, data, parent, run)
+    objective = Objective(samples, losses, _validation(plan, data))
+    opening = Opening(groups, lambda epoch: set(plan.opening[min(epoch, len(plan.opening) - 1)]))
+    result = fit(model, objective, opening, plan.params, run, states.for_fingerprint(key))
+    lineage = _lineage(plan, data, parent, run, result)
+    last = {} if result.best_weights is result.last_weights else result.last_weights
+    checkpoint = Checkpoint(result.best_weights, asdict(plan.spec), lineage, last)
+    return checkpoint, pd.DataFrame(result.history)
+
+
+def _carry_over(model: RetrievalModel, parent: Checkpoint) -> None:
+    """Put every tensor of the parent into the model; none may be lost."""
+    simple = {name.removeprefix("heads."): t for name, t in parent.weights.items()}
+    model.heads.load_state_dict(upgrade_adapter_weights(simple, model.heads), strict=True)
+
+
+def _validation(plan: StagePlan, data: RetrievalData) -> Any:  # noqa: ANN401 - a closure
+    """Return the function that scores a model on the validation split."""
+    tables, sources = data.sources("val", plan.spec.max_tokens)
+    image_groups, text_groups = building_groups(tables)
+
+    def evaluate(model: RetrievalModel) -> dict[str, float]:
+        encoded = encode_split(
+            model,
+            sources,
+            len(tables.images),
+            len(tables.captions),
+            batch_size=plan.params.batch_size,
+            is_live=model.is_backbone_open,
+        )
+        ranks = retrieval_ranks(
+            encoded.image_embeds, encoded.text_embeds, image_groups, text_groups
+        )
+        metrics = retrieval_metrics(ranks)
+        return {
+            "score": metrics["r_mean"],
+            "r_mean": metrics["r_mean"],
+            **{
+                f"{direction}_recall_at_{k}": metrics[direction][f"recall_at_{k}"]
+                for direction in ("text_to_image", "image_to_text")
+                for k in (1, 10)
+            },
+        }
+
+    return evaluate
+
+
+def building_groups(
+    tables: RetrievalTables, column: str = "building_id"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Number the groups of images and captions: equal number, positive pair.
+
+    Args:
+        tables: Tables of one split.
+        column: ``building_id`` for the published protocol, ``image_id`` for the strict one.
+
+    Returns:
+        Groups of the images (N,) and of the captions (M,).
+    """
+    codes = {group: i for i, group in enumerate(dict.fromkeys(tables.images[column]))}
+    return (
+        torch.tensor([codes[group] for group in tables.images[column]]),
+        torch.tensor([codes[group] for group in tables.captions[column]]),
+    )
+
+
+def _training_key(
+    plan: StagePlan, data: RetrievalData, parent: Checkpoint | None, run: RunParams
+) -> str:
+    """Fingerprint of all that decides the weights; a state under another key is not resumed."""
+    return fingerprint(
+        {
+            "plan": {**asdict(plan), "params": plan.params.model_dump(mode="json")},
+            "tables": _table_digests(data.tables),
+            "caches": [cache.digest for cache in vars(data.caches).values()],
+            "backbone": data.backbone.digest,
+            "parent": parent.digest if parent else None,
+            "run": {"seed": run.seed, "precision": run.precision, "threads": run.num_threads},
+            "torch": torch.__version__,
+        }
+    )
+
+
+def _table_digests(tables: RetrievalTables) -> dict[str, str]:
+    return {name: table_digest(table) for name, table in vars(tables).items()}
+
+
+def _lineage(
+    plan: StagePlan,
+    data: RetrievalData,
+    parent: Checkpoint | None,
+    run: RunParams,
+    result: FitResult,
+) -> dict[str, Any]:
+    parents = [] if parent is None else [_parent_entry(parent)]
+    return {
+        "stage": plan.name,
+        "parents": parents,
+        "backbone": {"name": data.backbone.name, "digest": data.backbone.digest},
+        "data": _table_digests(data.tables),
+        "params": plan.params.model_dump(mode="json"),
+        "run": run.model_dump(mode="json"),
+        "efficiency": result.efficiency,
+        "environment": environment(),
+    }
+
+
+def _parent_entry(parent: Checkpoint) -> dict[str, Any]:
+    return {
+        "stage": parent.lineage.get("stage"),
+        "version": parent.lineage.get("version"),
+        "digest": parent.digest,
+    }

@@ -1,0 +1,45 @@
+"""Learning rates and loss weights as pure functions of the step or the epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def cosine_factor(step: int, num_steps: int, warmup_fraction: float) -> float:
+    """Factor on the learning rate: linear warm-up, then half a cosine down to zero.
+
+    Args:
+        step: Optimizer step counted from 0.
+        num_steps: Steps of the whole training; the factor would reach 0 at this step.
+        warmup_fraction: Share of ``num_steps`` that warms up, in [0, 1).
+
+    Returns:
+        Factor in (0, 1] for every step below ``num_steps``; never 0, so that each step trains.
+    """
+    num_warmup = round(warmup_fraction * num_steps)
+    if step < num_warmup:
+        return (step + 1) / (num_warmup + 1)
+    progress = (step - num_warmup) / max(1, num_steps - num_warmup)
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def ramped_weights(
+    weights: Mapping[Any, float], ramped: Sequence[str], ramp: Sequence[float], epoch: int
+) -> dict[str, float]:
+    """Loss weights of one epoch.
+
+    Args:
+        weights: Full weight by loss name.
+        ramped: Names whose weight is multiplied by the ramp.
+        ramp: Factor in epochs 0, 1, ...; the last one holds for all later epochs.
+        epoch: Epoch counted from 0.
+    """
+    factor = ramp[min(epoch, len(ramp) - 1)]
+    return {name: w * factor if name in ramped else w for name, w in weights.items()}
+
+
+def num_optimizer_steps(num_samples: int, effective_batch_size: int, epochs: int) -> int:
+    """Optimizer steps of a training; the last, smaller window of an epoch counts as one."""
+    return epochs * math.ceil(num_samples / effective_batch_size)

@@ -1,0 +1,1 @@
+"""The embedded aerial world: scenes, a renderer, captions and writers of real formats."""

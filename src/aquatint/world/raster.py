@@ -1,0 +1,112 @@
+"""A vectorised z-buffer: triangles in, the nearest triangle of every pixel out."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aquatint.world.arrays import FloatArray
+
+BUCKET_SIDES_PX = (4, 8, 16, 32, 64)
+MAX_SAMPLES = 400_000
+MIN_AREA_PX2 = 1e-6
+
+
+class Buffers(NamedTuple):
+    """What a rasterisation leaves: nearness and triangle index of every pixel."""
+
+    nearness: FloatArray
+    triangles: NDArray[np.int32]
+
+
+class _Planes(NamedTuple):
+    """Two barycentric weights and the nearness as linear functions of x and y."""
+
+    dx: FloatArray
+    dy: FloatArray
+    offset: FloatArray
+
+
+def rasterize(corners: FloatArray, size_px: int) -> Buffers:
+    """Find the nearest triangle at every pixel centre.
+
+    Args:
+        corners: x and y in pixels and a positive nearness that is linear over the image (such as
+            1 / depth), shape (T, 3, 3). The greatest nearness wins.
+        size_px: Side of the square image.
+
+    Returns:
+        The nearness (0 where nothing is) and the index of the triangle, counted from 0 (-1 where
+        nothing is), both of shape (size_px, size_px).
+    """
+    corners = corners.astype(np.float32, copy=False)
+    low = np.ceil(corners[:, :, :2].min(1) - 0.5).clip(0, size_px).astype(np.int32)
+    high = np.floor(corners[:, :, :2].max(1) + 0.5).clip(0, size_px).astype(np.int32)
+    planes, area = _make_planes(corners)
+    extent = (high - low).max(1)
+    is_drawn = (high > low).all(1) & (np.abs(area) > MIN_AREA_PX2) & (corners[:, :, 2] > 0).all(1)
+    # One integer holds nearness and index: the bits of a positive float sort like the float.
+    keys = np.zeros(size_px * size_px, np.int64)
+    smallest = 0
+    for side in (*BUCKET_SIDES_PX, size_px):
+        bucket = np.nonzero(is_drawn & (extent > smallest) & (extent <= side))[0]
+        smallest = side
+        step = max(1, MAX_SAMPLES // (side * side))
+        for start in range(0, len(bucket), step):
+            chunk = bucket[start : start + step]
+            side_px = int(extent[chunk].max())
+            _draw(keys, chunk, low[chunk], _Planes(*(part[chunk] for part in planes)), side_px)
+    return _unpack(keys, size_px)
+
+
+def _make_planes(corners: FloatArray) -> tuple[_Planes, FloatArray]:
+    x, y, near = (corners[:, :, axis] for axis in range(3))
+    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
+    safe = np.where(np.abs(area) > MIN_AREA_PX2, area, 1.0)
+    dx = np.empty((len(corners), 3), np.float32)
+    dy = np.empty_like(dx)
+    offset = np.empty_like(dx)
+    for column, (start, end) in enumerate(((1, 2), (2, 0))):
+        dx[:, column] = (y[:, start] - y[:, end]) / safe
+        dy[:, column] = (x[:, end] - x[:, start]) / safe
+        offset[:, column] = -(dx[:, column] * x[:, start] + dy[:, column] * y[:, start])
+    for part in (dx, dy, offset):
+        first, second = part[:, 0], part[:, 1]
+        part[:, 2] = first * (near[:, 0] - near[:, 2]) + second * (near[:, 1] - near[:, 2])
+    offset[:, 2] += near[:, 2]
+    return _Planes(dx, dy, offset), area
+
+
+def _draw(
+    keys: NDArray[np.int64],
+    triangles: NDArray[np.intp],
+    low: NDArray[np.int32],
+    planes: _Planes,
+    side_px: int,
+) -> None:
+    size_px = int(np.sqrt(len(keys)))
+    grid = np.arange(side_px, dtype=np.int32)
+    columns = low[:, :1] + grid
+    rows = low[:, 1:] + grid
+    x = columns.astype(np.float32) + np.float32(0.5)
+    y = rows.astype(np.float32) + np.float32(0.5)
+
+    def evaluate(index: int) -> FloatArray:
+        along_x = planes.dx[:, index, None] * x
+        along_y = planes.dy[:, index, None] * y + planes.offset[:, index, None]
+        return along_x[:, None, :] + along_y[:, :, None]
+
+    first, second = evaluate(0), evaluate(1)
+    is_inside = (first >= 0) & (second >= 0) & (first + second <= 1)
+    is_inside &= (columns < size_px)[:, None, :] & (rows < size_px)[:, :, None]
+    which, row, column = np.nonzero(is_inside)
+    near = evaluate(2)[which, row, column]
+    pixels = rows[which, row].astype(np.int64) * size_px + columns[which, column]
+    bits = np.maximum(near, np.float32(0)).view(np.int32).astype(np.int64)
+    np.maximum.at(keys, pixels, (bits << 32) | (triangles[which] + 1))
+
+
+def _unpack(keys: NDArray[np.int64], size_px: int) -> Buffers:
+    near = (keys >> 32).astype(np.int32).view(np.float32)
+    index = keys.astype(np.int32) - 1
+    return Buffers(near.reshape(size_px, size_px), index.reshape(size_px, size_px))

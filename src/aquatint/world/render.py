@@ -1,0 +1,244 @@
+"""Renders a scene from a camera: colour, depth, object ids, edges and boxes."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aquatint.world.arrays import FloatArray
+from aquatint.world.objects import UNBOXED_KINDS
+from aquatint.world.occupancy import HALF_EXTENT_M
+from aquatint.world.painter import GROUND_SIZE_PX, PX_PER_M
+from aquatint.world.palette import Surface
+from aquatint.world.raster import rasterize
+from aquatint.world.scenes import Scene
+from aquatint.world.shading import Samples, shade
+
+BoxXyxy = tuple[float, float, float, float]
+
+MIN_BOX_PIXELS = 6
+MIN_BOX_SHARE = 0.0008
+EDGE_DEPTH_RATIO = 0.04
+MAX_PITCH_DEG = 45.0
+SENSOR_NOISE = 2.2
+_NEAR_M = 1.0
+_EDGE_SURFACES = (Surface.ROAD, Surface.RIVER, Surface.RAILWAY, Surface.SEA)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera that looks down at a point on the ground.
+
+    Args:
+        altitude_m: Height over the ground.
+        pitch_deg: Angle from straight down; 0 is a map, with the direction of yaw up.
+        yaw_deg: Heading of the upper image border, clockwise from north.
+        x_m: World x of the point on the ground in the middle of the image.
+        y_m: World y of that point.
+        fov_deg: Angle of view over the full image.
+    """
+
+    altitude_m: float
+    pitch_deg: float
+    yaw_deg: float
+    x_m: float
+    y_m: float
+    fov_deg: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.pitch_deg <= MAX_PITCH_DEG:
+            raise ValueError(
+                f"pitch_deg must lie between 0 and {MAX_PITCH_DEG}, not {self.pitch_deg}: "
+                "the ground ends beyond."
+            )
+        if self.altitude_m <= 0:
+            raise ValueError(f"altitude_m must be positive, not {self.altitude_m}.")
+
+    @property
+    def axes(self) -> FloatArray:
+        """Unit vectors to the right, up in the image, and forward, shape (3, 3)."""
+        pitch, yaw = np.radians(self.pitch_deg), np.radians(self.yaw_deg)
+        ahead = np.array([np.sin(yaw), np.cos(yaw), 0.0])
+        down = np.array([0.0, 0.0, -1.0])
+        forward = ahead * np.sin(pitch) + down * np.cos(pitch)
+        upward = ahead * np.cos(pitch) - down * np.sin(pitch)
+        return np.stack([np.cross(forward, upward), upward, forward]).astype(np.float32)
+
+    @property
+    def position(self) -> FloatArray:
+        """World x, y, z of the camera in metres, shape (3,)."""
+        distance = self.altitude_m / np.cos(np.radians(self.pitch_deg))
+        target = np.array([self.x_m, self.y_m, 0.0], np.float32)
+        return (target - self.axes[2] * distance).astype(np.float32)
+
+    def project(self, points: FloatArray) -> FloatArray:
+        """Return image x and y in [0, 1] and the depth in metres of world points.
+
+        Args:
+            points: World positions in metres, shape (..., 3).
+
+        Returns:
+            x to the right, y down and the depth along the viewing direction, shape (..., 3).
+            Points outside the image lie outside [0, 1]; those behind have a negative depth.
+        """
+        seen = (points - self.position) @ self.axes.T
+        depth = seen[..., 2]
+        safe = np.where(np.abs(depth) < 1e-6, 1e-6, depth)
+        scale = 0.5 / np.tan(np.radians(self.fov_deg / 2)) / safe
+        return np.stack([0.5 + seen[..., 0] * scale, 0.5 - seen[..., 1] * scale, depth], -1)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What a camera sees, as arrays of shape (S, S) unless stated otherwise.
+
+    Args:
+        camera: The camera.
+        rgb: Colour, uint8, shape (S, S, 3).
+        depth_m: Depth along the viewing direction, float32.
+        instance_ids: Object counted from 1, or 0 for the ground, int32.
+        surfaces: ``Surface`` of each pixel, uint8.
+        edges: Where the object or the depth changes, bool.
+        boxes_xyxy: Box around the visible pixels of each object, in [0, 1].
+    """
+
+    camera: Camera
+    rgb: NDArray[np.uint8]
+    depth_m: FloatArray
+    instance_ids: NDArray[np.int32]
+    surfaces: NDArray[np.uint8]
+    edges: NDArray[np.bool_]
+    boxes_xyxy: dict[int, BoxXyxy]
+
+
+class _Hits(NamedTuple):
+    samples: Samples
+    depth_m: FloatArray
+    instance_ids: NDArray[np.int32]
+    surfaces: NDArray[np.uint8]
+
+
+def render(scene: Scene, camera: Camera, size_px: int = 128, supersampling: int = 2) -> View:
+    """Render one view.
+
+    Args:
+        scene: The scene.
+        camera: Where to look from.
+        size_px: Side of the image.
+        supersampling: Samples per pixel and side for the colour.
+
+    Raises:
+        ValueError: A size is not positive.
+    """
+    if size_px < 1 or supersampling < 1:
+        raise ValueError(
+            f"size_px and supersampling must be positive, not {size_px} and {supersampling}."
+        )
+    num_samples = size_px * supersampling
+    hits = _trace(scene, camera, num_samples)
+    colors = shade(scene, hits.samples, hits.depth_m.ravel()).reshape(num_samples, num_samples, 3)
+    rgb = _average(colors, supersampling)
+    # Seeded by the picture's own numbers: the same view is always the same, others differ.
+    noise_seed = [scene.seed, int(camera.yaw_deg * 1000) % 2**31, int(camera.altitude_m * 1000)]
+    grain = np.random.default_rng(noise_seed).standard_normal((size_px, size_px, 1), np.float32)
+    pick = slice(supersampling // 2, None, supersampling)
+    depth, ids = hits.depth_m[pick, pick], hits.instance_ids[pick, pick]
+    surfaces = hits.surfaces[pick, pick]
+    return View(
+        camera=camera,
+        rgb=np.clip(rgb + grain * SENSOR_NOISE, 0, 255).astype(np.uint8),
+        depth_m=np.ascontiguousarray(depth),
+        instance_ids=np.ascontiguousarray(ids),
+        surfaces=np.ascontiguousarray(surfaces),
+        edges=_find_edges(ids, depth, surfaces),
+        boxes_xyxy=_find_boxes(scene, ids),
+    )
+
+
+def _trace(scene: Scene, camera: Camera, num_samples: int) -> _Hits:
+    mesh = scene.mesh
+    position = camera.position
+    is_facing = ((position - mesh.vertices[:, 0]) * mesh.normals).sum(1) > 0
+    facing = np.nonzero(is_facing)[0]
+    corners = camera.project(mesh.vertices[facing])
+    corners[..., :2] *= num_samples
+    corners[..., 2] = np.where(corners[..., 2] > _NEAR_M, 1 / corners[..., 2], -1)
+    buffers = rasterize(corners, num_samples)
+    is_mesh = buffers.triangles >= 0
+    rays = _make_rays(camera, num_samples)
+    downward = np.minimum(rays[..., 2], -1e-3)
+    depth = np.where(is_mesh, 1 / np.maximum(buffers.nearness, 1e-6), -position[2] / downward)
+    depth = depth.astype(np.float32)
+    points = (position + rays * depth[..., None]).reshape(-1, 3)
+    triangles = np.where(is_mesh, facing[buffers.triangles], -1).ravel()
+    cells = _ground_cells(points)
+    ids = scene.ground.instance_ids.ravel()[cells].astype(np.int32)
+    # The ground is mirrored beyond its border; the objects on it are not.
+    ids[(np.abs(points[:, 0]) >= HALF_EXTENT_M) | (np.abs(points[:, 1]) >= HALF_EXTENT_M)] = 0
+    surfaces = scene.ground.surfaces.ravel()[cells]
+    solid = np.nonzero(triangles >= 0)[0]
+    ids[solid] = mesh.object_ids[triangles[solid]]
+    surfaces[solid] = np.where(ids[solid] > 0, Surface.MESH, Surface.RUBBLE)
+    shape = (num_samples, num_samples)
+    samples = Samples(points, triangles, solid, cells)
+    return _Hits(samples, depth, ids.reshape(shape), surfaces.reshape(shape))
+
+
+def _make_rays(camera: Camera, num_samples: int) -> FloatArray:
+    right, upward, forward = camera.axes
+    reach = np.tan(np.radians(camera.fov_deg / 2))
+    steps = ((np.arange(num_samples) + 0.5) * 2 / num_samples - 1) * reach
+    steps = steps.astype(np.float32)[:, None]
+    return (forward + steps * right)[None] - (steps * upward)[:, None]
+
+
+def _ground_cells(points: FloatArray) -> NDArray[np.int32]:
+    # Mirrored beyond its border: far corners of tilted views then show ground, not streaks.
+    last = GROUND_SIZE_PX - 1
+    columns = ((points[:, 0] + HALF_EXTENT_M) * PX_PER_M).astype(np.int32)
+    rows = ((HALF_EXTENT_M - points[:, 1]) * PX_PER_M).astype(np.int32)
+    columns = last - np.abs(last - np.abs(columns))
+    rows = last - np.abs(last - np.abs(rows))
+    return rows.clip(0, last) * GROUND_SIZE_PX + columns.clip(0, last)
+
+
+def _average(colors: FloatArray, factor: int) -> FloatArray:
+    total = np.zeros((len(colors) // factor, len(colors) // factor, 3), np.float32)
+    for row in range(factor):
+        for column in range(factor):
+            total += colors[row::factor, column::factor]
+    return total / np.float32(factor * factor)
+
+
+def _find_edges(
+    ids: NDArray[np.int32], depth_m: FloatArray, surfaces: NDArray[np.uint8]
+) -> NDArray[np.bool_]:
+    lines = np.where(np.isin(surfaces, _EDGE_SURFACES), surfaces, 0)
+    edges = np.zeros(ids.shape, bool)
+    for axis in (0, 1):
+        later = (slice(1, None), slice(None))[:: 1 - 2 * axis]
+        jump = np.abs(np.diff(depth_m, axis=axis)) > EDGE_DEPTH_RATIO * depth_m[later]
+        changes = (np.diff(ids, axis=axis) != 0) | (np.diff(lines.astype(np.int16), axis=axis) != 0)
+        edges[later] |= jump | changes
+    return edges
+
+
+def _find_boxes(scene: Scene, ids: NDArray[np.int32]) -> dict[int, BoxXyxy]:
+    size_px = ids.shape[0]
+    least = max(MIN_BOX_PIXELS, MIN_BOX_SHARE * ids.size)
+    counts = np.bincount(ids.ravel())
+    boxes: dict[int, BoxXyxy] = {}
+    for object_id in np.nonzero(counts >= least)[0].tolist():
+        if object_id == 0 or scene.objects[object_id - 1].kind in UNBOXED_KINDS:
+            continue
+        is_object = ids == object_id
+        rows = np.nonzero(is_object.any(1))[0]
+        columns = np.nonzero(is_object.any(0))[0]
+        boxes[object_id] = (
+            float(columns[0]) / size_px,
+            float(rows[0]) / size_px,
+            float(columns[-1] + 1) / size_px,
+            float(rows[-1] + 1) / size_px,
+        )
+    return boxes
