@@ -6,3 +6,5 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Loading a pocket backbone takes a blink; its bar only clutters the log.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -16,6 +16,8 @@ from aquatint.provenance import Provenance
 
 logger = logging.getLogger(__name__)
 
+_SHOWN = (".checkpoint", ".merged_backbone", ".comparison", ".report")
+
 
 class ProvenanceHooks:
     """Keep with every artefact what it was made from, and let the catalog look at it."""
@@ -77,19 +79,25 @@ class RunSummaryHooks:
         self._saved[dataset_name] = None
 
     @hook_impl
-    def after_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
-        """Log each versioned result with its version and place."""
-        for name in self._saved:
-            dataset = catalog.get(name)
-            version = getattr(dataset, "resolve_save_version", lambda: None)()
-            if version:
-                logger.info("wrote %s @ %s: %s", name, version, dataset.filepath)
-        self._log_report(catalog)
+    def after_pipeline_run(self, catalog: DataCatalog) -> None:
+        """Log the run's version, and where its checkpoints and reports are."""
+        versions = {name: self._version(catalog, name) for name in self._saved}
+        written = [name for name, version in versions.items() if version]
+        if not written:
+            return
+        logger.info(
+            "Wrote %d versioned datasets; load them with --load-versions=<name>:%s",
+            len(written),
+            versions[written[0]],
+        )
+        for name in written:
+            if name.endswith(_SHOWN):
+                logger.info("  %s: %s", name, catalog.get(name).place)
 
-    def _log_report(self, catalog: DataCatalog) -> None:
-        for name in self._saved:
-            if name.endswith(".reporting.report"):
-                logger.info("The report is at %s", catalog.get(name).filepath)
+    @staticmethod
+    def _version(catalog: DataCatalog, name: str) -> str | None:
+        resolve = getattr(catalog.get(name), "resolve_save_version", None)
+        return resolve() if resolve else None
 
     @hook_impl
     def on_pipeline_error(self, error: Exception, pipeline: Pipeline) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from aquatint.pipelines import two_stage
+from aquatint.pipelines import robosense, two_stage
 
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Return all pipelines; ``__default__`` is the one that ``kedro viz`` draws."""
-    recipes = {"two_stage": two_stage.create_pipeline()}
+    recipes = {
+        "two_stage": two_stage.create_pipeline(),
+        "two_stage_dry_run": two_stage.create_dry_run(),
+        "robosense": robosense.create_pipeline(),
+    }
     return {"__default__": recipes["two_stage"], **recipes}

@@ -93,7 +93,13 @@ class Provenance:
             else:
                 inputs[dataset] = of_input(dataset)
         code = source_digest(node.func)
-        return {"dataset": name, "node": node.name, "code": code, "params": params, "inputs": inputs}
+        return {
+            "dataset": name,
+            "node": node.name,
+            "code": code,
+            "params": params,
+            "inputs": inputs,
+        }
 
     def _actual(self, name: str) -> str:
         """Fingerprint of the version of an input that this run loads."""

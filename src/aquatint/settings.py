@@ -2,9 +2,12 @@
 
 from aquatint.catalog import ProvenanceCatalog
 from aquatint.hooks import ProvenanceHooks, RunSummaryHooks, TrainingStateHooks
+from aquatint.session import LabelledSession
 
 # Kedro calls hooks last in, first out: provenance is written before the training state goes.
 HOOKS = (RunSummaryHooks(), TrainingStateHooks(), ProvenanceHooks())
+
+SESSION_CLASS = LabelledSession
 
 DATA_CATALOG_CLASS = ProvenanceCatalog
 

@@ -74,7 +74,9 @@ def _bound_names(statement: ast.stmt) -> Iterator[str]:
 def _parse(module: str) -> ast.Module:
     tree = ast.parse(_path(module).read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return tree
 

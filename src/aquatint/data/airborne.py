@@ -149,7 +149,9 @@ def _edges(length_px: int, spec: AirborneSpec) -> list[tuple[int, int]]:
 def _starts(block: tuple[int, int], spec: AirborneSpec) -> list[int]:
     """First pixel of each tile of a block along one axis."""
     room, gaps = block[1] - block[0] - spec.tile_px, spec.tiles_per_edge - 1
-    offsets = {index * room // gaps for index in range(spec.tiles_per_edge)} if gaps else {room // 2}
+    offsets = (
+        {index * room // gaps for index in range(spec.tiles_per_edge)} if gaps else {room // 2}
+    )
     return [block[0] + offset for offset in sorted(offsets)]
 
 
@@ -173,6 +175,8 @@ def choose_test(names: Sequence[str], spec: AirborneSpec) -> set[str]:
 
     At least one of two or more, never all, by a hash of seed and name.
     """
-    ordered = sorted(names, key=lambda name: hashlib.sha256(f"{spec.seed}:{name}".encode()).digest())
+    ordered = sorted(
+        names, key=lambda name: hashlib.sha256(f"{spec.seed}:{name}".encode()).digest()
+    )
     count = min(max(1, round(spec.test_fraction * len(names))), len(names) - 1)
     return set(ordered[: max(0, count)])

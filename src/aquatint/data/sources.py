@@ -18,3 +18,16 @@ class GeoTextFolder:
     train_file: str
     test_file: str
     image_root: str
+
+
+@dataclass(frozen=True)
+class RoboSenseFolder:
+    """A challenge of RoboSense 2025, track 4: text queries and the images to rank for each.
+
+    Attributes:
+        query_file: One "q_00001<TAB>text" on each line.
+        image_root: Flat folder with files named image_<hex digits>.jpeg.
+    """
+
+    query_file: str
+    image_root: str

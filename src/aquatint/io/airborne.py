@@ -155,7 +155,7 @@ class AirborneGeoTextDataset(GeoTextFolderDataset):
     def _has_enough(self, crowns: list[Crown], tile: Tile) -> bool:
         return len(crowns_in_tile(crowns, tile, self._spec.tile_px)) >= self._spec.min_trees
 
-    def _cut(  # noqa: PLR0913 - where to, what from
+    def _cut(
         self,
         folder: Path,
         split: str,

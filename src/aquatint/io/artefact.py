@@ -73,6 +73,11 @@ class ArtefactDataset(AbstractVersionedDataset[T, T], Generic[T]):
             raise
 
     @property
+    def place(self) -> str:
+        """File or folder of the version to load."""
+        return str(self._load_path())
+
+    @property
     def filepath(self) -> str:
         """File whose size Kedro-Viz shows: the artefact, or its largest file."""
         path = self._load_path()

@@ -1,7 +1,9 @@
 """Backbones by source: a hub, a folder, or a pocket model that builds itself."""
 
+import functools
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -9,12 +11,20 @@ from kedro.io.core import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
 from aquatint.io.artefact import ArtefactDataset
-from aquatint.models.backbone import Backbone, BackboneError, folder_digest, read_config
+from aquatint.models.backbone import (
+    Backbone,
+    BackboneError,
+    folder_digest,
+    read_config,
+    stored_tensors,
+)
 from aquatint.storage import is_complete, publish_folder, read_manifest, verify_folder
 from aquatint.training.lineage import fingerprint
 from aquatint.training.merge import MergedBackbone
 
 logger = logging.getLogger(__name__)
+
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class BackboneDataset(AbstractDataset[Any, Backbone]):
@@ -24,7 +34,8 @@ class BackboneDataset(AbstractDataset[Any, Backbone]):
         source: ``hub`` (repo_id and revision), ``folder`` (filepath of a ``save_pretrained``
             folder) or ``pocket`` (filepath and recipe; builds itself on first load).
         repo_id: Hub id, for ``hub``.
-        revision: Full commit hash on the hub: a branch name would change under a pinned run.
+        revision: Full commit hash on the hub, checked on load: a branch name would change under a
+            pinned run.
         filepath: Folder, for ``folder`` and ``pocket``.
         recipe: Arguments of the pocket model, for ``pocket``.
         dtype: Floating-point type to load the weights in.
@@ -58,11 +69,13 @@ class BackboneDataset(AbstractDataset[Any, Backbone]):
         """Find, download or build the folder and hand out a handle on it.
 
         Raises:
-            DatasetError: If the folder is missing or no InternVL, or the hub cannot be reached.
+            DatasetError: If the folder is missing, incomplete or no InternVL, or the hub cannot be
+                reached.
         """
         try:
             folder, name = self._locate()
             read_config(folder)
+            stored_tensors(folder)
         except (FileNotFoundError, BackboneError) as error:
             raise DatasetError(str(error)) from error
         return Backbone(str(folder), _digest(folder), name, self._dtype)
@@ -113,11 +126,27 @@ def _digest(folder: Path) -> str:
         recorded = read_manifest(folder).get("digest")
         if recorded:
             return str(recorded)
+    stats = ((path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file())
+    return _digest_of_state(
+        folder, tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _digest_of_state(folder: Path, state: tuple[tuple[str, int, int], ...]) -> str:
+    """Digest of a folder in a state; every node of a run asks, and hashing 2 GB takes seconds."""
     return folder_digest(folder)
 
 
 def _download(repo_id: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
+
+    if _COMMIT.fullmatch(revision) is None:
+        raise DatasetError(
+            f"The revision of {repo_id} must be a full commit hash of 40 hex digits, got "
+            f"{revision!r}. Copy it from https://huggingface.co/{repo_id}/commits/main into the "
+            "backbone's entry or conf/<env>/globals.yml."
+        )
 
     try:
         return Path(snapshot_download(repo_id, revision=revision))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import InternVLForConditionalGeneration, PreTrainedTokenizerBase
 
-_WEIGHT_PATTERNS = ("model*.safetensors", "model.safetensors.index.json")
+_WEIGHTS, _WEIGHT_INDEX = "model*.safetensors", "model.safetensors.index.json"
 # What decides a backbone's outputs; READMEs and licences may change without a new digest.
 _DIGEST_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -118,7 +118,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If the folder or its ``config.json`` is missing.
-        BackboneError: If the config is of another architecture.
+        BackboneError: If the config is unreadable or of another architecture.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -126,7 +126,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"A backbone folder holds config.json, tokenizer and safetensors; {path} is missing. "
             "Point the backbone's entry in conf/<env>/catalog_backbones.yml at such a folder."
         )
-    config = json.loads(path.read_text())
+    config = _read_json(path)
     if config.get("model_type") != "internvl":
         raise BackboneError(
             f"The backbone must be an InternVL in transformers' own format (model_type internvl, "
@@ -135,12 +135,22 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise BackboneError(f"{path} must be a JSON object, but {error}.") from error
+    if not isinstance(content, dict):
+        raise BackboneError(f"{path} must be a JSON object, got {type(content).__name__}.")
+    return content
+
+
 def read_image_statistics(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Read mean and standard deviation from the folder's image-processor file."""
     for name in ("processor_config.json", "preprocessor_config.json"):
         path = folder / name
         if path.is_file():
-            content = json.loads(path.read_text())
+            content = _read_json(path)
             content = content.get("image_processor", content)
             if "image_mean" in content:
                 return tuple(content["image_mean"]), tuple(content["image_std"])
@@ -154,15 +164,15 @@ def load_internvl(folder: Path, device: str, dtype: str) -> InternVLForCondition
     from transformers import InternVLForConditionalGeneration
 
     read_config(folder)
-    weights = [path for pattern in _WEIGHT_PATTERNS for path in folder.glob(pattern)]
-    if not weights:
-        raise FileNotFoundError(f"No model*.safetensors in the backbone folder {folder}.")
+    stored = stored_tensors(folder)
     model, info = InternVLForConditionalGeneration.from_pretrained(
         folder,
         dtype=getattr(torch, dtype),
         # The flag is absent from hub-era configs and True by default: a later tie_weights() would
         # then overwrite a trained lm_head without a word.
-        tie_word_embeddings=not _has_tensor(folder, "lm_head.weight"),
+        tie_word_embeddings=not any(name.endswith("lm_head.weight") for name in stored),
+        # Not ignored: found in the info and refused below, by name.
+        ignore_mismatched_sizes=True,
         local_files_only=True,
         output_loading_info=True,
     )
@@ -176,15 +186,34 @@ def load_internvl(folder: Path, device: str, dtype: str) -> InternVLForCondition
     return model.to(device).eval().requires_grad_(False)
 
 
-def _has_tensor(folder: Path, suffix: str) -> bool:
-    """Whether a safetensors file of the folder holds a tensor whose name ends in ``suffix``."""
-    from safetensors import safe_open
+def stored_tensors(folder: Path) -> set[str]:
+    """Return the names of all tensors in a folder's weight files, reading their headers alone.
 
-    for path in folder.glob("model*.safetensors"):
-        with safe_open(path, framework="pt") as file:
-            if any(name.endswith(suffix) for name in file.keys()):  # noqa: SIM118 - no dict
-                return True
-    return False
+    Raises:
+        FileNotFoundError: If there are no weight files, or not all that the index lists.
+        BackboneError: If a file is no safetensors or was cut off.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    index = folder / _WEIGHT_INDEX
+    listed = set(_read_json(index)["weight_map"].values()) if index.is_file() else set()
+    lost = sorted(name for name in listed if not (folder / name).is_file())
+    if lost:
+        raise FileNotFoundError(
+            f"The backbone folder {folder} lacks {', '.join(lost)}, which {index.name} lists. "
+            "Download it again."
+        )
+    files = sorted(folder.glob(_WEIGHTS))
+    if not files:
+        raise FileNotFoundError(f"No {_WEIGHTS} in the backbone folder {folder}.")
+    names: set[str] = set()
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as file:
+                names.update(file.keys())
+        except SafetensorError as error:
+            raise BackboneError(f"{path} cannot be read: {error}. Download it again.") from error
+    return names
 
 
 def folder_digest(folder: Path) -> str:

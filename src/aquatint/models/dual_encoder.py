@@ -41,6 +41,36 @@ class TextEncoding(NamedTuple):
     embeds: Tensor
 
 
+class FeatureScaler(nn.Module):
+    """Centre and scale the channels of frozen features by statistics of the training split.
+
+    Channels of a frozen tower differ in scale by orders of magnitude and share large offsets;
+    adapters that see them raw learn next to nothing in a short training. No parameters: the
+    statistics are buffers, set once before stage 1 and kept in every checkpoint.
+
+    Args:
+        width: Channels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+
+    def fit(self, features: Tensor) -> None:
+        """Take the statistics of ``features``, shape (N, width)."""
+        self.mean.copy_(features.mean(dim=0))
+        # A channel that never varies carries nothing; dividing by its zero would make NaN.
+        self.std.copy_(features.std(dim=0).clamp(min=1e-3))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scale features of shape (..., width)."""
+        return (features - self.mean) / self.std
+
+
 class DualEncoder(nn.Module):
     """Adapters, projections and heads of two-stage cross-modal retrieval.
 
@@ -74,6 +104,8 @@ class DualEncoder(nn.Module):
         super().__init__()
         adapter = ResidualAdapter if is_enhanced else Adapter
         self.vision_pooling, self.text_pooling = vision_pooling, text_pooling
+        self.vision_scaler = FeatureScaler(vision_width)
+        self.text_scaler = FeatureScaler(text_width)
         self.vision_adapter = adapter(vision_width, width, dropout)
         self.text_adapter = adapter(text_width, width, dropout)
         self.image_projection = nn.Linear(width, width)
@@ -89,7 +121,7 @@ class DualEncoder(nn.Module):
         Args:
             tokens: Class token, then patch tokens row by row, shape (B, 1 + P, D_vision).
         """
-        adapted = self.vision_adapter(tokens)
+        adapted = self.vision_adapter(self.vision_scaler(tokens))
         patches = adapted[:, 1:]
         pooled = adapted[:, 0] if self.vision_pooling == "cls" else patches.mean(dim=1)
         return ImageEncoding(patches, F.normalize(self.image_projection(pooled).float(), dim=-1))
@@ -106,6 +138,7 @@ class DualEncoder(nn.Module):
         return TextEncoding(pooled, F.normalize(self.text_projection(pooled).float(), dim=-1))
 
     def _pool_text(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
+        tokens = self.text_scaler(tokens)
         ends = attention_mask.sum(dim=1) - 1
         if self.text_pooling == "mean":
             # Without the end-of-text token, which stands at ``ends``.
@@ -121,32 +154,48 @@ class DualEncoder(nn.Module):
         """The learnable temperature within [0.001, 0.5], shape ()."""
         return self.temperature.clamp(MIN_TEMPERATURE, MAX_TEMPERATURE)
 
-    def match_logits(self, patches: Tensor, text: Tensor) -> Tensor:
+    def match_logits(self, patches: Tensor, text: TextEncoding) -> Tensor:
         """Score whether image and text belong together.
 
         Args:
             patches: Adapted patch tokens of the N images, shape (N, P, E).
-            text: Pooled text vectors, shape (N, E).
+            text: The N texts.
 
         Returns:
             Logits of (no match, match), shape (N, 2).
         """
-        return self.itm_head(torch.cat([_attend(text, patches), text], dim=-1))
+        seen = _average(self._attention(text.embeds, patches), patches)
+        image = F.normalize(self.image_projection(seen), dim=-1)
+        # Product and distance of the two unit vectors, whose entries are of order 1 / sqrt(D).
+        scale = math.sqrt(image.shape[-1])
+        relation = torch.cat([image * text.embeds * scale, (image - text.embeds).abs()], dim=-1)
+        return self.itm_head(relation * scale)
 
-    def predict_boxes(self, patches: Tensor, text: Tensor) -> Tensor:
+    def predict_boxes(self, patches: Tensor, text: TextEncoding) -> Tensor:
         """Predict where in its image a text's subject is.
 
         Args:
             patches: Adapted patch tokens of the N images, shape (N, P, E).
-            text: Pooled text vectors, shape (N, E).
+            text: The N texts.
 
         Returns:
             Boxes as cxcywh in (0, 1), shape (N, 4).
         """
         if self.bbox_head is None:
             raise ValueError("Stage 1's simple model has no bbox head; build it with is_enhanced.")
-        attended = _attend(text, _with_positions(patches))
-        return torch.sigmoid(self.bbox_head(torch.cat([attended, text], dim=-1)).float())
+        located = _average(self._attention(text.embeds, patches), _with_positions(patches))
+        scaled = text.embeds * math.sqrt(text.embeds.shape[-1])
+        return torch.sigmoid(self.bbox_head(torch.cat([located, scaled], dim=-1)).float())
+
+    def _attention(self, query: Tensor, patches: Tensor) -> Tensor:
+        """Likeness of each patch to the query in the shared space, as weights (N, P) of sum 1.
+
+        Without weights of its own, so that heads keep the 512 inputs and the counts of the source:
+        the projections that ITC aligns say which patch a text speaks of.
+        """
+        keys = F.normalize(self.image_projection(patches).float(), dim=-1)
+        scores = torch.einsum("nd,npd->np", query, keys) / self.clamped_temperature()
+        return scores.softmax(dim=-1)
 
     def relation_logits(self, patches: Tensor, boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
         """Score where region B lies as seen from region A.
@@ -174,13 +223,9 @@ def _head(input_width: int, width: int, num_outputs: int, dropout: float) -> nn.
     )
 
 
-def _attend(query: Tensor, tokens: Tensor) -> Tensor:
-    """Scaled dot-product attention of one query over its own tokens: (N, E), (N, P, E) -> (N, E).
-
-    Without weights of its own, so that heads keep the 512 inputs and the counts of the source.
-    """
-    scores = torch.einsum("ne,npe->np", query, tokens) / math.sqrt(tokens.shape[-1])
-    return torch.einsum("np,npe->ne", scores.softmax(dim=-1), tokens)
+def _average(weights: Tensor, values: Tensor) -> Tensor:
+    """Weighted mean over patches: (N, P), (N, P, E) -> (N, E)."""
+    return torch.einsum("np,npe->ne", weights.to(values.dtype), values)
 
 
 def _with_positions(patches: Tensor) -> Tensor:

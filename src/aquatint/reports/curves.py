@@ -45,7 +45,7 @@ def draw_losses(trainings: Trainings) -> go.Figure:
         _add_validation(figure, part, start, history, len(titles))
     figure.add_vline(x=offset, line={"dash": "dot", "color": INK, "width": 1})
     figure.update_xaxes(title="optimizer steps (dotted: stage 1 ends)", row=len(titles), col=1)
-    figure.update_yaxes(rangemode="tozero")
+    figure.update_yaxes(rangemode="tozero", row=len(titles), col=1)
     return figure.update_layout(legend={"y": -70 / figure.layout.height}, hovermode="x")
 
 
@@ -103,28 +103,35 @@ def draw_progress(trainings: Trainings, target_r_mean: float) -> go.Figure:
     }
     figure = style_figure(go.Figure(), 380)
     for part, curve in pieces.items():
-        figure.add_scatter(
-            x=curve["steps"], y=100 * curve["r_mean"], mode="lines+markers",
-            line={"color": PART_COLORS[part], "width": 2.5}, name=label_part(part),
-            hovertemplate="%{y:.1f} %<extra>" + label_part(part) + "</extra>",
-        )  # fmt: skip
+        _add_curve(figure, part, curve)
     figure.add_scatter(
-        x=[ends["steps"]] * 2, y=[0, 100], mode="lines", name="stage 1 ends",
+        x=[ends["steps"]] * 2, y=[0, 100], mode="lines+text", text=["", "stage 1 ends"],
+        textposition="bottom right", textfont={"size": 11, "color": INK},
         line={"color": INK, "width": 1, "dash": "dot"}, hoverinfo="skip",
     )  # fmt: skip
-    _mark_target(figure, target_r_mean)
-    figure.update_yaxes(title=_VALIDATION, range=[0, 100])
-    figure.update_xaxes(title=_COST_LABELS["steps"], rangemode="tozero")
-    return figure.update_layout(updatemenus=[_cost_buttons([*pieces.values()], ends)])
-
-
-def _mark_target(figure: go.Figure, target: float) -> None:
     figure.add_hline(
-        y=100 * target,
+        y=100 * target_r_mean,
         line={"dash": "dash", "color": INK, "width": 1},
-        annotation={"text": f"target {100 * target:g} %", "font": {"size": 11}},
-        annotation_position="top left",
+        annotation={"text": f"target {100 * target_r_mean:g} %", "font": {"size": 11}},
+        annotation_position="bottom right",
     )
+    figure.update_yaxes(title=_VALIDATION, range=[0, 102])
+    figure.update_xaxes(title=_COST_LABELS["steps"], rangemode="tozero")
+    buttons = _cost_buttons([*pieces.values()], ends)
+    return figure.update_layout(updatemenus=[buttons], showlegend=False, margin={"r": 90, "t": 56})
+
+
+def _add_curve(figure: go.Figure, part: str, curve: pd.DataFrame) -> None:
+    """One line with its name beside it: at its start for stage 1, else at its end."""
+    names = [""] * len(curve)
+    place, position = (0, "bottom right") if part == "stage1" else (len(curve) - 1, "middle right")
+    names[place] = label_part(part)
+    figure.add_scatter(
+        x=curve["steps"], y=100 * curve["r_mean"], mode="lines+markers+text", text=names,
+        textposition=position, textfont={"color": PART_COLORS[part], "size": 13}, cliponaxis=False,
+        line={"color": PART_COLORS[part], "width": 2.5}, name=label_part(part),
+        hovertemplate="%{y:.1f} %<extra>" + label_part(part) + "</extra>",
+    )  # fmt: skip
 
 
 def _cost_buttons(curves: list[pd.DataFrame], ends: dict[str, float]) -> dict[str, Any]:

@@ -8,13 +8,14 @@ import pandas as pd
 from aquatint.reports.headline import DIRECTIONS, R_MEAN, RECALL_KS
 
 NUM_RESAMPLES = 2000
-_LEVEL = "building"
+# Where the metrics of a level stand.
+_PREFIXES = {"building": "", "image": "image_level."}
 
 
 def paired_intervals(
     new: pd.DataFrame, old: pd.DataFrame, buildings: dict[str, str], seed: int
 ) -> dict[str, list[float] | None]:
-    """Return 95 % intervals of ``new`` minus ``old`` for the six recalls and their mean.
+    """Return 95 % intervals of ``new`` minus ``old`` of the recalls.
 
     Whole buildings are drawn anew, because the captions and views of one building are found or
     missed together: intervals over single captions would be too narrow. Both models are judged on
@@ -28,7 +29,8 @@ def paired_intervals(
         seed: Seed of the draws.
 
     Returns:
-        Low and high end by metric name; None where fewer than two buildings can be drawn from.
+        Low and high end by metric name, with ``image_level.`` before those of single images; None
+        where fewer than two buildings can be drawn from.
 
     Raises:
         ValueError: If the two do not rank the same queries, or a query's building is unknown.
@@ -37,7 +39,15 @@ def paired_intervals(
         Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile
         interval), with buildings as the units drawn.
     """
-    pairs = _pair(new, old, buildings)
+    intervals: dict[str, list[float] | None] = {}
+    for level, prefix in _PREFIXES.items():
+        pairs = _pair(new[new["level"] == level], old[old["level"] == level], buildings)
+        found = _intervals_of_level(pairs, seed)
+        intervals |= {f"{prefix}{name}": ends for name, ends in found.items()}
+    return intervals
+
+
+def _intervals_of_level(pairs: pd.DataFrame, seed: int) -> dict[str, list[float] | None]:
     names = [f"{direction}.recall_at_{k}" for direction in DIRECTIONS for k in RECALL_KS]
     groups, codes = np.unique(pairs["building"].to_numpy(str), return_inverse=True)
     if len(groups) < 2:
@@ -59,12 +69,14 @@ def paired_intervals(
 
 def _pair(new: pd.DataFrame, old: pd.DataFrame, buildings: dict[str, str]) -> pd.DataFrame:
     keys = ["direction", "query_id"]
-    sides = [table.loc[table["level"] == _LEVEL, [*keys, "rank"]] for table in (new, old)]
-    pairs = sides[0].merge(sides[1], on=keys, suffixes=("_new", "_old"), validate="one_to_one")
-    if not len(pairs) == len(sides[0]) == len(sides[1]):
+    columns = [*keys, "rank"]
+    pairs = new[columns].merge(
+        old[columns], on=keys, suffixes=("_new", "_old"), validate="one_to_one"
+    )
+    if not len(pairs) == len(new) == len(old):
         raise ValueError(
-            f"Two models are compared on the same queries; of {len(sides[0])} and "
-            f"{len(sides[1])} they share {len(pairs)}. Evaluate both again: --tags=eval."
+            f"Two models are compared on the same queries; of {len(new)} and {len(old)} they "
+            f"share {len(pairs)}. Evaluate both again: --tags=eval."
         )
     pairs = pairs[(pairs["rank_new"] >= 0) & (pairs["rank_old"] >= 0)]
     pairs = pairs.assign(building=pairs["query_id"].map(buildings))

@@ -19,8 +19,9 @@ from aquatint.reports.wording import (
 
 _GROUP_WIDTH = 0.86
 _LABEL_GAP = 5.5  # points of recall: one line of text
-# From almost nothing to full, over whatever background the page has.
-_SCALE = [[0, "rgba(61, 139, 205, 0.04)"], [1, "rgba(61, 139, 205, 0.95)"]]
+_NUMBER_HEIGHT = 8.0  # points of recall that a number above a bar takes
+# Opaque, so that Plotly picks a readable ink for each cell on any background.
+_SCALE = [[0, "#EEF4FA"], [1, "#3D8BCD"]]
 
 
 def draw_recalls(metrics: dict[str, dict[str, Any]]) -> go.Figure:
@@ -71,10 +72,16 @@ def _add_recall_bars(
         row=row,
         col=1,
     )
-    # Above the whisker: inside the bar, a small value would have no room.
+    # Above the whisker: inside the bar, a small value would have no room. And above chance, where
+    # its line would run through the number.
+    chances = [100 * (values.get(f"chance_at_{k}") or 0) for _, k in known]
+    heights = [
+        chance if end[1] < chance < end[1] + _NUMBER_HEIGHT else end[1]
+        for end, chance in zip(ends, chances, strict=True)
+    ]
     figure.add_scatter(
         x=[group + (place[0] - (place[1] - 1) / 2) * width for group, _ in known],
-        y=[end[1] for end in ends],
+        y=heights,
         text=[f"{recall:.0f}" for recall in recalls],
         mode="text",
         textposition="top center",
@@ -128,10 +135,10 @@ def draw_confusion(spatial: dict[str, Any]) -> go.Figure:
     places = ((spatial, 1, 1), (spatial["horizontal"], 2, 1), (spatial["vertical"], 2, 2))
     for values, row, column in places:
         _add_confusion(figure, values, row, column)
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showline=False, tickangle=0)
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="")
+    figure.update_xaxes(showline=False, tickangle=0, ticks="")
     figure.update_xaxes(tickangle=-35, row=1, col=1)
-    figure.update_yaxes(title="target", row=1, col=1)
+    figure.update_annotations(font={"size": 13})
     return figure.update_layout(margin={"l": 96})
 
 

@@ -36,7 +36,7 @@ def render_gallery(
 def _describe_retrieval(sample: RetrievalSample, shown_part: str) -> dict[str, Any]:
     rank = sample.ranks[shown_part]
     others = [
-        f"{label_part(part)} {other + 1}"
+        f"{label_part(part)}: {other + 1}"
         for part, other in sample.ranks.items()
         if part != shown_part and other >= 0
     ]
@@ -44,7 +44,7 @@ def _describe_retrieval(sample: RetrievalSample, shown_part: str) -> dict[str, A
         "text": sample.text,
         "rank": rank + 1,
         "is_found": rank < len(sample.found),
-        "others": ", ".join(others),
+        "others": " · ".join(others),
         "target": sample.target,
         "found": [
             {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +94,7 @@ class ImageShelf:
 
     def __init__(self, image_root: str, images: pd.DataFrame) -> None:
         self._root = Path(image_root)
-        self._rows = images.set_index("image_id")
+        self._rows = images.set_index("image_id").to_dict(orient="index")
 
     def show(self, image_id: str) -> ShownImage:
         """Return an image by its id.
@@ -103,7 +103,7 @@ class ImageShelf:
             ValueError: If its path leaves the folder.
             FileNotFoundError: If the file is gone.
         """
-        row = self._rows.loc[image_id]
+        row = self._rows[image_id]
         if not is_plain_relative_path(row["path"]):
             raise ValueError(f"path must stay below image_root, got {row['path']!r}.")
         return ShownImage(
@@ -148,65 +148,73 @@ def choose_by_quantile(values: pd.Series, num_samples: int, seed: int) -> list[s
     return [str(name) for name in ordered.index[places]]
 
 
-def choose_retrievals(
+def choose_captions(ranks: pd.DataFrame, num_samples: int, seed: int) -> list[str]:
+    """Return captions at even steps from the best to the worst ranked one.
+
+    Args:
+        ranks: Ranks of the part that is shown.
+        num_samples: Captions to show.
+        seed: Decides among captions of equal rank.
+    """
+    counted = pd.Series(_caption_ranks(ranks))
+    return choose_by_quantile(counted[counted >= 0], num_samples, seed)
+
+
+def gather_retrievals(
     shelf: ImageShelf,
     captions: pd.DataFrame,
     embeds: tuple[pd.DataFrame, pd.DataFrame],
     ranks: dict[str, pd.DataFrame],
-    num_samples: int,
-    seed: int,
+    caption_ids: Sequence[str],
 ) -> list[RetrievalSample]:
-    """Return captions from best to worst ranked, with the images found for them.
+    """Return captions with the images found for them.
 
     Args:
         shelf: Images.
         captions: caption_id, image_id, text.
         embeds: Image and text embeddings of the part whose retrievals are shown.
-        ranks: Ranks by part; the last part is the one that is shown.
-        num_samples: Captions to show.
-        seed: Decides among captions of equal rank.
+        ranks: Ranks by part.
+        caption_ids: Captions to show.
     """
     by_part = {part: _caption_ranks(table) for part, table in ranks.items()}
-    shown_part = list(by_part)[-1]
-    counted = by_part[shown_part]
-    chosen = choose_by_quantile(counted[counted >= 0], num_samples, seed)
-    texts = captions.set_index("caption_id").loc[chosen]
-    found = _nearest_images(*embeds, chosen)
+    written = captions.set_index("caption_id")
+    found = _nearest_images(*embeds, caption_ids)
     return [
         RetrievalSample(
-            row["text"],
-            shelf.show(row["image_id"]),
+            str(written.at[name, "text"]),
+            shelf.show(str(written.at[name, "image_id"])),
             [shelf.show(image_id) for image_id in found[name]],
-            {part: int(values.loc[name]) for part, values in by_part.items()},
+            {part: values[name] for part, values in by_part.items()},
         )
-        for name, row in texts.iterrows()
+        for name in caption_ids
     ]
 
 
-def _caption_ranks(ranks: pd.DataFrame) -> pd.Series:
+def _caption_ranks(ranks: pd.DataFrame) -> dict[str, int]:
     is_caption = (ranks["direction"] == "text_to_image") & (ranks["level"] == "building")
-    return ranks[is_caption].set_index("query_id")["rank"]
+    rows = ranks[is_caption]
+    return dict(zip(rows["query_id"].tolist(), rows["rank"].tolist(), strict=True))
 
 
 def _nearest_images(
-    image_embeds: pd.DataFrame, text_embeds: pd.DataFrame, caption_ids: Iterable[str]
+    image_embeds: pd.DataFrame, text_embeds: pd.DataFrame, caption_ids: Sequence[str]
 ) -> dict[str, list[str]]:
-    names = list(caption_ids)
-    queries = _matrix(text_embeds.set_index("caption_id").loc[names])
+    queries = _matrix(text_embeds.set_index("caption_id").loc[list(caption_ids)])
     nearest = top_candidates(queries, _matrix(image_embeds), NUM_SHOWN)
     image_ids = image_embeds["image_id"].to_numpy()
-    return {name: list(image_ids[row]) for name, row in zip(names, nearest.numpy(), strict=True)}
+    rows = zip(caption_ids, nearest.numpy(), strict=True)
+    return {name: list(image_ids[row]) for name, row in rows}
 
 
 def _matrix(embeds: pd.DataFrame) -> torch.Tensor:
-    columns = [name for name in embeds if name.startswith("e") and name[1:].isdigit()]
-    return torch.from_numpy(embeds[columns].to_numpy(np.float32))
+    columns = [name for name in map(str, embeds) if name[:1] == "e" and name[1:].isdigit()]
+    return torch.tensor(embeds[columns].to_numpy(np.float32))
 
 
 def choose_boxes(
     shelf: ImageShelf, boxes: pd.DataFrame, num_samples: int, seed: int
 ) -> list[BoxSample]:
-    """Return images from worst to best mean IoU, with the boxes of all their sentences.
+    """Return images from best to worst mean IoU, with the boxes of all their sentences.
 
     Args:
         shelf: Images.
@@ -217,16 +225,14 @@ def choose_boxes(
     if boxes.empty:
         return []
     predicted, target = (
-        torch.from_numpy(boxes[[f"{side}_{name}" for name in _BOX]].to_numpy(np.float32))
+        torch.tensor(boxes[[f"{side}_{name}" for name in _BOX]].to_numpy(np.float32))
         for side in ("predicted", "target")
     )
     iou = box_iou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(target))
     scored = boxes.assign(iou=iou.numpy())
     by_image = scored.groupby("image_id")
-    chosen = choose_by_quantile(by_image["iou"].mean(), num_samples, seed)
-    return [
-        BoxSample(shelf.show(name), _sentences(by_image.get_group(name))) for name in chosen
-    ]
+    chosen = choose_by_quantile(-by_image["iou"].mean(), num_samples, seed)
+    return [BoxSample(shelf.show(name), _sentences(by_image.get_group(name))) for name in chosen]
 
 
 def _sentences(rows: pd.DataFrame) -> list[LocatedSentence]:

@@ -42,7 +42,7 @@ def format_percent(share: float | None, digits: int = 1) -> str:
 
 def format_points(difference: float | None) -> str:
     """Return a difference of shares in percentage points, with its sign."""
-    return NOTHING if difference is None else f"{100 * difference:+.1f}".replace("-", "−")
+    return NOTHING if difference is None else _signed(100 * difference, 1)
 
 
 def format_interval(interval: list[float] | None) -> str:
@@ -61,7 +61,18 @@ def format_value(value: float | None, is_share: bool = True) -> str:
 
 def format_relative(change: float | None) -> str:
     """Return a relative change in percent, with its sign."""
-    return NOTHING if change is None else f"{100 * change:+.0f}{THIN_SPACE}%".replace("-", "−")
+    return NOTHING if change is None else f"{_signed(100 * change, 0)}{THIN_SPACE}%"
+
+
+def format_difference(difference: float) -> str:
+    """Return a difference of values that are no shares, with its sign."""
+    return _signed(difference, 3)
+
+
+def _signed(value: float, digits: int) -> str:
+    # Zero has no sign, also where it is zero only once rounded.
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
 
 
 def format_count(count: float | None) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from aquatint.models.dual_encoder import TextEncoding
 from aquatint.models.retrieval_model import RetrievalModel
 from aquatint.training.retrieval_samples import RetrievalSources, RetrievalTables
 
@@ -32,6 +33,10 @@ class Encoded:
     text_embeds: Tensor
     patches: Tensor
     text_pooled: Tensor
+
+    def texts(self, rows: np.ndarray, device: torch.device) -> TextEncoding:
+        """Encodings of the texts at ``rows``."""
+        return TextEncoding(self.text_pooled[rows].to(device), self.text_embeds[rows].to(device))
 
 
 @torch.inference_mode()
@@ -105,7 +110,7 @@ def embedding_table(ids: pd.DataFrame, embeds: Tensor) -> pd.DataFrame:
 def embedding_matrix(table: pd.DataFrame) -> Tensor:
     """Return the embeddings of a table made by ``embedding_table``, shape (N, D)."""
     columns = [name for name in table.columns if name.startswith("e") and name[1:].isdigit()]
-    return torch.from_numpy(table[columns].to_numpy(np.float32))
+    return torch.tensor(table[columns].to_numpy(np.float32))
 
 
 @torch.inference_mode()
@@ -122,7 +127,7 @@ def predict_boxes(model: RetrievalModel, encoded: Encoded, tables: RetrievalTabl
     predicted = [
         model.heads.predict_boxes(
             encoded.patches[rows[part]].float().to(device),
-            encoded.text_pooled[offset + part].to(device),
+            encoded.texts(offset + part, device),
         ).cpu()
         for part in np.array_split(np.arange(len(located)), max(1, len(located) // 256))
         if len(part)
@@ -189,7 +194,7 @@ def score_matches(
     scores = []
     for row in range(num_captions):
         patches = encoded.patches[candidates[row]].float().to(device)
-        text = encoded.text_pooled[row].expand(k, -1).to(device)
+        text = encoded.texts(np.full(k, row), device)
         logits = model.heads.match_logits(patches, text)
         scores.append((logits[:, _MATCH] - logits[:, 1 - _MATCH]).cpu())
     return candidates.numpy(), torch.stack(scores).numpy()

@@ -47,7 +47,8 @@ class RetrievalLosses:
             terms["itm"] = self._itm(model, images, captions, batch)
         if "bbox" in self.names:
             predicted = model.heads.predict_boxes(
-                images.patches[batch["region_image"]], texts.pooled[num_captions:]
+                images.patches[batch["region_image"]],
+                TextEncoding(texts.pooled[num_captions:], texts.embeds[num_captions:]),
             )
             terms["bbox"] = bbox_loss(predicted, batch["region_boxes"])
         if "spatial" in self.names:
@@ -80,7 +81,8 @@ class RetrievalLosses:
             sample_hard_negatives(similarity, batch["image_rows"], generator, self.negatives)
         )
         logits = model.heads.match_logits(
-            images.patches[pairs.image_index], text.pooled[pairs.text_index]
+            images.patches[pairs.image_index],
+            TextEncoding(text.pooled[pairs.text_index], text.embeds[pairs.text_index]),
         )
         return itm_loss(logits, pairs.is_match)
 

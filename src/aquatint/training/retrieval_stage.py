@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -32,6 +33,8 @@ from aquatint.training.retrieval_samples import (
 from aquatint.training.state import TrainingStateFolder
 
 ADAPTERS, HEADS = "adapters", "heads"
+# Enough for two digits of a standard deviation, and little to read.
+_STATISTICS_SAMPLES = 512
 _HEAD_MODULES = ("itm_head", "bbox_head", "spatial_head")
 
 
@@ -133,6 +136,7 @@ def restore_model(backbone: Backbone, checkpoint: Checkpoint) -> RetrievalModel:
     """
     model, groups = build_model(backbone, RetrievalSpec(**checkpoint.spec))
     trained = {name for names in groups.values() for name in names}
+    trained |= {f"heads.{name}" for name, _ in model.heads.named_buffers()}
     fixed = {n: t for n, t in model.state_dict().items() if n not in trained}
     overlap = sorted(set(fixed) & set(checkpoint.weights))
     if overlap:
@@ -187,9 +191,11 @@ def train_retrieval(
         Checkpoint at the best validation score, and the history, one row a step.
     """
     model, groups = build_model(data.backbone, plan.spec, run.seed)
-    if parent is not None:
-        _carry_over(model, parent)
     tables, sources = data.sources("train", plan.spec.max_tokens)
+    if parent is None:
+        fit_scalers(model.heads, sources, len(tables.images), len(tables.captions))
+    else:
+        _carry_over(model, parent)
     samples = RetrievalSamples(
         tables,
         sources,
@@ -204,9 +210,28 @@ def train_retrieval(
     opening = Opening(groups, lambda epoch: set(plan.opening[min(epoch, len(plan.opening) - 1)]))
     result = fit(model, objective, opening, plan.params, run, states.for_fingerprint(key))
     lineage = _lineage(plan, data, parent, run, result)
-    last = {} if result.best_weights is result.last_weights else result.last_weights
-    checkpoint = Checkpoint(result.best_weights, asdict(plan.spec), lineage, last)
+    buffers = {f"heads.{name}": tensor.cpu() for name, tensor in model.heads.named_buffers()}
+    is_last_best = result.best_weights is result.last_weights
+    checkpoint = Checkpoint(
+        {**result.best_weights, **buffers},
+        asdict(plan.spec),
+        lineage,
+        {} if is_last_best else {**result.last_weights, **buffers},
+    )
     return checkpoint, pd.DataFrame(result.history)
+
+
+def fit_scalers(
+    heads: DualEncoder, sources: RetrievalSources, num_images: int, num_texts: int
+) -> None:
+    """Set the statistics of the frozen features from an even sample of the training split."""
+    rows = [
+        np.unique(np.linspace(0, total - 1, _STATISTICS_SAMPLES).astype(np.int64))
+        for total in (num_images, num_texts)
+    ]
+    inputs = sources.inputs(rows[0], rows[1], is_live=False)
+    heads.vision_scaler.fit(inputs["image_tokens"].flatten(0, 1))
+    heads.text_scaler.fit(inputs["text_tokens"][inputs["attention_mask"].bool()])
 
 
 def _carry_over(model: RetrievalModel, parent: Checkpoint) -> None:

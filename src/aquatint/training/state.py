@@ -38,6 +38,12 @@ class TrainingStateFolder:
         """Folder of the training with this fingerprint; another fingerprint never resumes it."""
         return Path(self.root) / fingerprint[:16]
 
+    @property
+    def last_step(self) -> int | None:
+        """Step of the newest complete state of any training; None without one."""
+        states = [path for path in Path(self.root).glob("*/step-*") if is_complete(path)]
+        return max((int(path.name.split("-")[1]) for path in states), default=None)
+
     def discard(self) -> None:
         """Delete every state below the folder."""
         shutil.rmtree(self.root, ignore_errors=True)

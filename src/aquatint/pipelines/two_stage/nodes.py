@@ -17,6 +17,7 @@ from aquatint.pipelines.two_stage.params import (
     RefinementParams,
     RobustnessParams,
 )
+from aquatint.pipelines.two_stage.plans import alignment_plan, refinement_plan
 from aquatint.training.checkpoint import Checkpoint
 from aquatint.training.state import TrainingStateFolder
 
@@ -53,19 +54,10 @@ def train_alignment(
     **data: Any,  # noqa: ANN401 - the arguments of bundle_data
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Stage 1: train adapters, projections and the ITM head on cached features."""
-    from aquatint.training.retrieval_stage import StagePlan, train_retrieval
+    from aquatint.training.retrieval_stage import train_retrieval
 
     bundle = bundle_data(**data)
-    spec = _spec(bundle.backbone, model, features, is_enhanced=False)
-    plan = StagePlan(
-        name="stage1",
-        params=params,
-        spec=spec,
-        opening=(("adapters", "heads"),),
-        captions_per_image=params.captions_per_image,
-        regions_per_image=0,
-        negatives=params.negatives,
-    )
+    plan = alignment_plan(bundle.backbone, features, model, params)
     return train_retrieval(plan, bundle, None, run, states)
 
 
@@ -104,43 +96,11 @@ def _train_all_tasks(  # noqa: PLR0913 - what its two callers are given
     run: RunParams,
     data: Inputs,
 ) -> tuple[Checkpoint, pd.DataFrame]:
-    from aquatint.training.retrieval_stage import StagePlan, train_retrieval
+    from aquatint.training.retrieval_stage import train_retrieval
 
     bundle = bundle_data(**data)
-    plan = StagePlan(
-        name=name,
-        params=params,
-        spec=_spec(bundle.backbone, model, features, is_enhanced=True, params=params),
-        opening=params.opening,
-        captions_per_image=params.captions_per_image,
-        regions_per_image=params.regions_per_image,
-        negatives=params.negatives,
-    )
+    plan = refinement_plan(name, bundle.backbone, features, model, params)
     return train_retrieval(plan, bundle, parent, run, states)
-
-
-def _spec(
-    backbone: Backbone,
-    model: ModelParams,
-    features: FeatureParams,
-    *,
-    is_enhanced: bool,
-    params: RefinementParams | None = None,
-) -> Any:  # noqa: ANN401 - RetrievalSpec, whose module imports torch
-    from aquatint.training.retrieval_stage import RetrievalSpec
-
-    sizes = backbone.sizes
-    widths = {"vision_width": sizes.vision_width, "text_width": sizes.text_width}
-    mode = params.backbone.mode if params else "none"
-    return RetrievalSpec(
-        heads={**widths, "is_enhanced": is_enhanced, **model.model_dump()},
-        token_grid=features.resolve_grid(backbone),
-        max_tokens=features.max_tokens,
-        mode=mode,
-        num_blocks=params.backbone.num_blocks if params and mode != "none" else 0,
-        lora=params.backbone.lora.model_dump() if params and mode == "lora" else {},
-        backbone_digest=backbone.digest,
-    )
 
 
 def embed_zero_shot(

@@ -9,6 +9,7 @@ JAVASCRIPT = """
     for (const key of Object.keys(layout)) {
       if (/^[xy]axis/.test(key)) { layout[key].gridcolor = layout[key].linecolor = css('--line'); }
     }
+    layout.modebar = {bgcolor: 'rgba(0,0,0,0)', color: css('--faint'), activecolor: css('--ink')};
     layout.hoverlabel = {bgcolor: css('--panel'), bordercolor: css('--line'),
                          font: {color: css('--ink')}};
     for (const menu of layout.updatemenus || []) {
@@ -17,13 +18,18 @@ JAVASCRIPT = """
     }
     return layout;
   };
-  const config = {responsive: true, displaylogo: false,
-                  modeBarButtonsToRemove: ['select2d', 'lasso2d', 'autoScale2d']};
+  // Cells let the page's own background through.
+  const tint = [[0, 'rgba(61, 139, 205, 0.06)'], [1, 'rgba(61, 139, 205, 0.9)']];
+  const ink = (trace) => trace.type !== 'heatmap' ? trace
+    : Object.assign(trace, {colorscale: tint, textfont: {size: 11, color: css('--ink')}});
+  const unused = ['select2d', 'lasso2d', 'autoScale2d', 'zoomIn2d', 'zoomOut2d'];
+  const config = {responsive: true, displaylogo: false, modeBarButtonsToRemove: unused,
+                  displayModeBar: innerWidth > 700 ? 'hover' : false};
   const draw = () => {
     for (const place of document.querySelectorAll('.plot')) {
       const stored = document.getElementById('figure-' + place.dataset.figure).textContent;
       const figure = JSON.parse(stored);
-      Plotly.react(place, figure.data, paint(figure.layout), config);
+      Plotly.react(place, figure.data.map(ink), paint(figure.layout), config);
     }
   };
   draw();

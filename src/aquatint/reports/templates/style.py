@@ -46,7 +46,8 @@ section > p { max-width: 80ch; }
 .findings .worse::before { content: "▼"; color: var(--worse); }
 .findings .unclear::before { content: "≈"; color: var(--unclear); font-size: 19px; line-height: 1; }
 .scroll { overflow-x: auto; margin: 10px 0; }
-table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
+table { min-width: min(100%, 820px); border-collapse: collapse; }
+table { font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 5px 14px; vertical-align: top; white-space: nowrap; }
 th:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; }
 th:first-child { background: var(--back); }
@@ -59,6 +60,8 @@ td.best { font-weight: 700; }
 td.best small { font-weight: 400; }
 td.better { color: var(--better); }
 td.worse { color: var(--worse); }
+/* Plotly's own color of a pressed button, which no option changes. */
+.updatemenu-item-rect[style*="244, 250, 255"] { fill: var(--line) !important; }
 .chart { margin: 10px 0 22px; }
 .plot { width: 100%; }
 pre {
@@ -75,6 +78,7 @@ summary { cursor: pointer; color: var(--link); }
   th, td { padding: 5px 8px; }
   table { font-size: 13px; }
   .tiles { grid-template-columns: repeat(2, 1fr); }
+  .tile:first-child:nth-last-child(odd) { grid-column: 1 / -1; }
 }
 @media print { nav { display: none; } section { break-inside: avoid-page; } }
 """

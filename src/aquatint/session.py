@@ -1,0 +1,33 @@
+"""The project's session: labelled versions and dry runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kedro.framework.session import KedroSession
+
+DRY_RUN_SUFFIX = "_dry_run"
+
+
+class LabelledSession(KedroSession):
+    """A session whose versions end in ``run.label``, and that can check instead of run.
+
+    ``--params=run.label=ablate-lr`` turns the version ``<timestamp>`` into
+    ``<timestamp>-ablate-lr``: still sorted by time, and readable. ``--params=run.dry_run=true``
+    runs ``<pipeline>_dry_run`` in the pipeline's place.
+    """
+
+    def run(  # type: ignore[override]
+        self,
+        pipeline_names: list[str] | None = None,
+        **options: Any,  # noqa: ANN401 - Kedro's own options, handed on
+    ) -> dict[str, Any]:
+        """Run pipelines by name; see ``KedroSession.run``."""
+        run = (self.store.get("runtime_params") or {}).get("run") or {}
+        label = str(run.get("label") or "")
+        if label:
+            self._store["session_id"] = f"{self.store['session_id']}-{label}"
+        if run.get("dry_run"):
+            names = pipeline_names or ["two_stage"]
+            pipeline_names = [f"{name}{DRY_RUN_SUFFIX}" for name in names]
+        return super().run(pipeline_names=pipeline_names, **options)

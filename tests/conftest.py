@@ -1,0 +1,120 @@
+"""Fixtures of more than one folder: a random pocket backbone and the tables of a tiny world."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+COLOURS = ("red", "blue", "white", "black")
+PLACES = {"upper left": (0.25, 0.25), "lower right": (0.75, 0.75), "centre": (0.5, 0.5)}
+EDGE_PX = 48
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def pocket_folder(tmp_path_factory):
+    """A random pocket InternVL: the real class, 32 wide, 48 px, two blocks a tower."""
+    from aquatint.models.pocket import internvl_config, random_internvl, train_tokenizer
+
+    folder = tmp_path_factory.mktemp("pocket")
+    texts = [f"A {colour} house in the {place}." for colour in COLOURS for place in PLACES]
+    tokenizer = train_tokenizer(texts, 400)
+    config = internvl_config(
+        width=32, num_blocks=2, image_size_px=EDGE_PX, patch_size_px=12, tokenizer=tokenizer
+    )
+    random_internvl(config, seed=0).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def backbone(pocket_folder):
+    from aquatint.models.backbone import Backbone, folder_digest
+
+    return Backbone(str(pocket_folder), folder_digest(pocket_folder), "pocket")
+
+
+@pytest.fixture
+def run_params():
+    from aquatint.params import RunParams
+
+    return RunParams(
+        seed=0,
+        device="cpu",
+        precision="float32",
+        num_threads=1,
+        save_state_every_steps=1000,
+        save_state_every_minutes=60,
+    )
+
+
+@pytest.fixture(scope="session")
+def retrieval_data(backbone, tmp_path_factory):
+    """Twelve images of six buildings, a coloured square each, with captions and one region."""
+    from aquatint.data.relations import relation_table
+    from aquatint.features.cache import FeatureStore, build_cache
+    from aquatint.features.frozen import Encoding, cache_image_tokens, cache_text_tokens
+    from aquatint.training.retrieval_samples import RetrievalCaches, RetrievalTables
+    from aquatint.training.retrieval_stage import RetrievalData
+
+    images, captions, regions, pixels = _coloured_squares()
+    relations = relation_table(regions)
+    store = FeatureStore(str(tmp_path_factory.mktemp("store")), max_gigabytes=1)
+    keys = images["sha256"].tolist()
+    stored = build_cache(store, {"kind": "pixels"}, keys, lambda rows: pixels[list(rows)])
+    encoding = Encoding(batch_size=4, dtype="float32", device="cpu")
+    texts = [*captions["text"], *regions["sentence"]]
+    caches = RetrievalCaches(
+        cache_image_tokens(store, backbone, stored, keys, backbone.sizes.grid, encoding),
+        cache_text_tokens(store, backbone, texts, 24, encoding),
+        stored,
+    )
+    return RetrievalData(backbone, RetrievalTables(images, captions, regions, relations), caches)
+
+
+def _coloured_squares():
+    rng = np.random.default_rng(0)
+    images, captions, regions, pixels = [], [], [], []
+    splits = ("train", "train", "train", "train", "val", "test")
+    for building, split in enumerate(splits):
+        for view in range(2):
+            colour = COLOURS[(building + view) % len(COLOURS)]
+            place, (x, y) = list(PLACES.items())[(building * 2 + view) % len(PLACES)]
+            image_id = f"{building:04d}/{view}.jpeg"
+            row = {"image_id": image_id, "building_id": f"{building:04d}", "split": split}
+            image = rng.integers(90, 110, (EDGE_PX, EDGE_PX, 3), dtype=np.uint8)
+            left, top = int(x * EDGE_PX) - 8, int(y * EDGE_PX) - 8
+            image[top : top + 16, left : left + 16] = 60 * COLOURS.index(colour)
+            pixels.append(image)
+            images.append(
+                {**row, "path": image_id, "width": 48, "height": 48, "sha256": f"key-{image_id}"}
+            )
+            text = f"A {colour} house in the {place}."
+            for number in range(2):
+                captions.append({**row, "caption_id": f"{image_id}#c{number}", "text": text})
+            for number, box in enumerate(((x, y, 1 / 3, 1 / 3), (0.5, 0.2, 0.1, 0.1))):
+                located = dict(zip(("cx", "cy", "w", "h"), box, strict=True))
+                regions.append(
+                    {
+                        **row,
+                        "region_id": f"{image_id}#r{number}",
+                        "sentence": text,
+                        **located,
+                        "has_box": True,
+                    }
+                )
+    tables = (pd.DataFrame(rows) for rows in (images, captions, regions))
+    return (*tables, np.stack(pixels))
