@@ -1,8 +1,14 @@
 """Kedro's project settings."""
 
+import warnings
+
 from aquatint.catalog import ProvenanceCatalog
 from aquatint.hooks import ProvenanceHooks, RunSummaryHooks, TrainingStateHooks
 from aquatint.session import LabelledSession
+
+# Three of Kedro's own, about its dependencies and its taste in names; ours stay visible.
+for _message in ("register_new_resolver", "One or more dataset names", "Accessing the 'model_fields'"):
+    warnings.filterwarnings("ignore", message=_message)
 
 # Kedro calls hooks last in, first out: provenance is written before the training state goes.
 HOOKS = (RunSummaryHooks(), TrainingStateHooks(), ProvenanceHooks())

@@ -160,6 +160,10 @@ def crowns_in_tile(crowns: Sequence[Crown], tile: Tile, tile_px: int) -> list[Ti
     found = []
     for crown in crowns:
         left, top, right, bottom = crown.xyxy_px
+        if right <= tile.left or left >= tile.left + tile_px:
+            continue
+        if bottom <= tile.top or top >= tile.top + tile_px:
+            continue
         area = (right - left) * (bottom - top)
         left, right = (min(max(x - tile.left, 0.0), tile_px) / tile_px for x in (left, right))
         top, bottom = (min(max(y - tile.top, 0.0), tile_px) / tile_px for y in (top, bottom))

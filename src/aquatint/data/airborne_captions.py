@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -196,7 +197,7 @@ class _Ground:
         self._is_lit = is_ground & (self._luminance >= _SHADOW)
         self._pixels = pixels
 
-    @property
+    @cached_property
     def colour(self) -> str:
         """Colour of the sunlit ground."""
         if not self._is_lit.any():

@@ -86,7 +86,9 @@ def check_queries(table: pd.DataFrame) -> None:
     _check_table("queries", table, ["query_id", "text"])
     is_id = table["query_id"].str.fullmatch(QUERY_ID.pattern)
     _check_rows("queries", table, is_id, "q_<digits> as id")
-    _check_rows("queries", table, table["text"].str.strip() != "", "text that is not blank")
+    _check_rows(
+        "queries", table, table["text"].fillna("").str.strip() != "", "text that is not blank"
+    )
 
 
 def _check_table(name: str, table: pd.DataFrame, columns: list[str]) -> None:

@@ -60,11 +60,12 @@ def _class_table(spatial: dict[str, Any]) -> Table:
     return Table(["target", "precision", "recall", "F1", "n"], rows)
 
 
-def robustness_section(robustness: pd.DataFrame, figure: Chart) -> Section:
+def robustness_section(robustness: pd.DataFrame, chance: float | None, figure: Chart) -> Section:
     """Recall on corrupted test images.
 
     Args:
         robustness: corruption, severity, recalls, interval of R@10 and n.
+        chance: R@10 of a random order.
         figure: The same drawn.
     """
     clean = robustness.loc[robustness["severity"] == 0, "recall_at_10"]
@@ -85,8 +86,22 @@ def robustness_section(robustness: pd.DataFrame, figure: Chart) -> Section:
         for _, row in robustness.iterrows()
     ]
     head = ["text → image, stage 2", "R@1", "R@5", "R@10", "R@10 − clean", "n"]
-    blocks: list[Block] = [figure, Fold("As a table", [Table(head, rows)])]
+    worst = _describe_worst(robustness, chance)
+    blocks: list[Block] = [Text(worst), figure, Fold("As a table", [Table(head, rows)])]
     return Section("robustness", "Robustness", blocks)
+
+
+def _describe_worst(robustness: pd.DataFrame, chance: float | None) -> str:
+    corrupted = robustness[robustness["severity"] > 0]
+    if corrupted.empty:
+        return "No corruption was tried."
+    worst = corrupted.sort_values("recall_at_10", kind="stable").iloc[0]
+    against = f" (chance: {format_percent(chance)})" if chance is not None else ""
+    return (
+        f"The worst of {len(corrupted)} corruptions is {worst['corruption'].replace('_', ' ')} of "
+        f"severity {worst['severity']}: text → image R@10 {format_percent(worst['recall_at_10'])}"
+        f"{against}."
+    )
 
 
 def data_section(report: dict[str, Any]) -> Section:
@@ -101,7 +116,7 @@ def data_section(report: dict[str, Any]) -> Section:
         ["split", *names],
         [
             Row(split, [Cell(format_count(values[name])) for name in names])
-            for split, values in splits.items()
+            for split, values in sorted(splits.items(), key=_split_order)
         ],
     )
     leaks = report["leakage"]
@@ -116,6 +131,11 @@ def data_section(report: dict[str, Any]) -> Section:
         else "No building and no identical file stands in two splits."
     )
     return Section("data", "Data", [counts, Text(leakage), _findings_table(report)])
+
+
+def _split_order(item: tuple[str, dict[str, int]]) -> tuple[int, str]:
+    order = ("train", "val", "test")
+    return (order.index(item[0]) if item[0] in order else len(order), item[0])
 
 
 def _findings_table(report: dict[str, Any]) -> Table:

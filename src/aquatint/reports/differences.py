@@ -30,7 +30,7 @@ def paired_intervals(
 
     Returns:
         Low and high end by metric name, with ``image_level.`` before those of single images; None
-        where fewer than two buildings can be drawn from.
+        without queries, and where fewer than two buildings can be drawn from.
 
     Raises:
         ValueError: If the two do not rank the same queries, or a query's building is unknown.
@@ -60,11 +60,14 @@ def _intervals_of_level(pairs: pd.DataFrame, seed: int) -> dict[str, list[float]
         # A draw may hold no query of a direction; such a draw says nothing about it.
         changes = np.where(drawn > 0, (draws @ gains) / drawn, np.nan)
     changes = np.column_stack([changes, changes.mean(axis=1)])
-    ends = np.nanquantile(changes, [0.025, 0.975], axis=0).T
     return {
-        name: [float(low), float(high)]
-        for name, (low, high) in zip([*names, R_MEAN], ends, strict=True)
+        name: _central_interval(column[np.isfinite(column)])
+        for name, column in zip([*names, R_MEAN], changes.T, strict=True)
     }
+
+
+def _central_interval(values: np.ndarray) -> list[float] | None:
+    return [float(end) for end in np.quantile(values, [0.025, 0.975])] if len(values) else None
 
 
 def _pair(new: pd.DataFrame, old: pd.DataFrame, buildings: dict[str, str]) -> pd.DataFrame:

@@ -171,11 +171,12 @@ def _add_confusion(figure: go.Figure, values: dict[str, Any], row: int, column: 
     )
 
 
-def draw_robustness(robustness: pd.DataFrame) -> go.Figure:
+def draw_robustness(robustness: pd.DataFrame, chance: float | None) -> go.Figure:
     """Draw text-to-image R@10 by severity, one line for each corruption.
 
     Args:
         robustness: corruption, severity (0 for clean), recall_at_10 with its low and high end, n.
+        chance: R@10 of a random order; None where it is not known.
     """
     figure = style_figure(go.Figure(), 420)
     clean = robustness[robustness["severity"] == 0]
@@ -189,6 +190,13 @@ def draw_robustness(robustness: pd.DataFrame) -> go.Figure:
         ends.append((kind, color, rows.iloc[-1]))
     if ends:
         _label_ends(figure, ends)
+    if chance is not None:
+        figure.add_hline(
+            y=100 * chance,
+            line={"dash": "dot", "color": INK, "width": 1.5},
+            annotation={"text": "chance", "font": {"size": 11}},
+            annotation_position="bottom left",
+        )
     severities = sorted(robustness["severity"].unique().tolist())
     ticks = ["clean" if severity == 0 else str(severity) for severity in severities]
     figure.update_xaxes(title="severity", tickvals=severities, ticktext=ticks)

@@ -21,7 +21,7 @@ def render_page(title: str, lead: str, sections: list[Section]) -> str:
         lead: What the page is about, below its title.
         sections: Sections in order.
     """
-    return TEMPLATES.get_template("page.html").render(
+    html = TEMPLATES.get_template("page.html").render(
         title=title,
         lead=lead,
         sections=sections,
@@ -31,6 +31,7 @@ def render_page(title: str, lead: str, sections: list[Section]) -> str:
         figure_json=_figure_json,
         trusted=Markup,
     )
+    return html.strip() + "\n"
 
 
 def _figure_json(figure: Any) -> Markup:  # noqa: ANN401 - Figure

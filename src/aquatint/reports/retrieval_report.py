@@ -67,6 +67,7 @@ def render_retrieval_report(inputs: ReportInputs) -> str:
         inputs: All that it shows.
     """
     charts = {name: Chart(name, figure, _NOTES[name]) for name, figure in inputs.figures.items()}
+    chance = inputs.comparison["references"]["text_to_image.recall_at_10"]
     result = result_section(inputs.comparison, charts["recall"])
     sections = [
         Section(result.anchor, result.title, [*result.blocks, numbers_fold(inputs.metrics)]),
@@ -74,7 +75,7 @@ def render_retrieval_report(inputs: ReportInputs) -> str:
         training_section(inputs.comparison, charts["progress"], charts["loss"]),
         Section("samples", "Samples", [Gallery(inputs.samples)]),
         relations_section(inputs.metrics, charts["confusion"]),
-        robustness_section(inputs.robustness, charts["robustness"]),
+        robustness_section(inputs.robustness, chance, charts["robustness"]),
         data_section(inputs.ingestion),
         lineage_section(inputs.recipe, inputs.comparison),
     ]
@@ -112,7 +113,8 @@ def summarise(recipe: str, comparison: dict[str, Any]) -> str:
         cells = [f"{cell.text} ({cell.note})" if cell.note else cell.text for cell in row.cells]
         label = row.label if row.cells else f"**{row.label}**"
         lines.append(_line([label, *(cells or [""] * (len(table.head) - 1))]))
-    return "\n".join([*lines, "", table.note, ""])
+    note = table.note.replace("Below a value:", "In brackets:")
+    return "\n".join([*lines, "", note, ""])
 
 
 def _line(cells: list[str]) -> str:

@@ -73,11 +73,11 @@ def draw_confusion(stage2_metrics: dict[str, Any]) -> Any:  # noqa: ANN401 - Fig
     return draw(stage2_metrics["spatial"])
 
 
-def draw_robustness(robustness: pd.DataFrame) -> Any:  # noqa: ANN401 - Figure, imported late
-    """Draw stage 2's recall on corrupted images."""
+def draw_robustness(robustness: pd.DataFrame, stage2_metrics: dict[str, Any]) -> Any:  # noqa: ANN401 - Figure, imported late
+    """Draw stage 2's recall on corrupted images, with chance."""
     from aquatint.reports.figures import draw_robustness as draw
 
-    return draw(robustness)
+    return draw(robustness, stage2_metrics["text_to_image"]["chance_at_10"])
 
 
 def sample_predictions(
@@ -146,6 +146,7 @@ def report_nodes(part: Part) -> list[Node]:
     }
     tables = {"images": "data.images", "captions": "data.captions"}
     params = {"params": "params:report"}
+    stage2 = {"stage2_metrics": "stage2.metrics"}
     robustness = {"robustness": "stage2.robustness"}
     predictions = {name: f"{_SHOWN}.{name}" for name in ("image_embeds", "text_embeds", "boxes")}
     page = {
@@ -159,8 +160,8 @@ def report_nodes(part: Part) -> list[Node]:
         (summarise_stages, {"comparison": "comparison"}, "summary"),
         (draw_curves, {**params, **trainings}, ["loss_figure", "progress_figure"]),
         (draw_recalls, metrics, "recall_figure"),
-        (draw_confusion, {"stage2_metrics": "stage2.metrics"}, "confusion_figure"),
-        (draw_robustness, robustness, "robustness_figure"),
+        (draw_confusion, stage2, "confusion_figure"),
+        (draw_robustness, {**robustness, **stage2}, "robustness_figure"),
         (
             sample_predictions,
             {"folder": "data.raw", **tables, **params, **ranks, **predictions},

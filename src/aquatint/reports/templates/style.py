@@ -66,7 +66,7 @@ td.worse { color: var(--worse); }
 .plot { width: 100%; }
 pre {
   background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px;
-  overflow-x: auto; font-size: 13px; line-height: 1.45;
+  white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px; line-height: 1.45;
 }
 details { margin: 10px 0 16px; }
 summary { cursor: pointer; color: var(--link); }

@@ -1,0 +1,99 @@
+"""The content-addressed cache: computed once, resumable, bounded, checked."""
+
+import numpy as np
+import pytest
+
+from aquatint.features.cache import FeatureStore, build_cache
+from aquatint.storage import DamagedArtefactError
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeatureStore(str(tmp_path / "store"), max_gigabytes=1)
+
+
+class Squares:
+    """Computes i squared and remembers what it was asked for."""
+
+    def __init__(self, fail_at=None):
+        self.asked, self.fail_at = [], fail_at
+
+    def __call__(self, positions):
+        self.asked += list(positions)
+        if self.fail_at in positions:
+            raise KeyboardInterrupt
+        return np.array([[i * i] for i in positions], dtype=np.float32)
+
+
+def keys(count):
+    return [f"key{i}" for i in range(count)]
+
+
+def test_values_come_back_by_key_in_any_order(store):
+    cache = build_cache(store, {"a": 1}, keys(10), Squares(), shard_size=3)
+    reader = cache.open()
+    values = reader.read(reader.places(["key7", "key0", "key7", "key3"]))
+    assert values[:, 0].tolist() == [49, 0, 49, 9]
+    assert cache.num_keys == 10
+
+
+def test_nothing_is_computed_twice(store):
+    build_cache(store, {"a": 1}, keys(10), Squares(), shard_size=4)
+    again = Squares()
+    build_cache(store, {"a": 1}, keys(12), again, shard_size=4)
+    assert again.asked == [10, 11]
+
+
+def test_equal_contents_are_computed_once(store):
+    squares = Squares()
+    cache = build_cache(store, {"a": 1}, ["x", "y", "x", "x"], squares)
+    assert squares.asked == [0, 1]
+    assert cache.num_keys == 2
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(store):
+    with pytest.raises(KeyboardInterrupt):
+        build_cache(store, {"a": 1}, keys(10), Squares(fail_at=7), shard_size=3)
+    resumed = Squares()
+    cache = build_cache(store, {"a": 1}, keys(10), resumed, shard_size=3)
+    assert resumed.asked == [6, 7, 8, 9]
+    reader = cache.open()
+    assert reader.read(reader.places(keys(10)))[:, 0].tolist() == [i * i for i in range(10)]
+
+
+@pytest.mark.parametrize("recipe", [{"a": 2}, {"a": 1, "dtype": "float16"}, {"b": 1}])
+def test_another_recipe_is_another_cache(store, recipe):
+    first = build_cache(store, {"a": 1}, keys(2), Squares())
+    squares = Squares()
+    second = build_cache(store, recipe, keys(2), squares)
+    assert squares.asked == [0, 1]
+    assert first.digest != second.digest
+
+
+def test_a_cache_beyond_its_limit_is_refused_before_the_rest_is_computed(tmp_path):
+    squares = Squares()
+    small = FeatureStore(str(tmp_path), max_gigabytes=1e-9)
+    with pytest.raises(ValueError, match="max_gigabytes"):
+        build_cache(small, {"a": 1}, keys(10), squares, shard_size=2)
+    assert squares.asked == [0, 1]
+
+
+def test_an_altered_shard_is_named(store):
+    cache = build_cache(store, {"a": 1}, keys(4), Squares())
+    from pathlib import Path
+
+    shard = next(Path(cache.folder).glob("shard-*"))
+    (shard / "data.npy").write_bytes(b"short")
+    with pytest.raises(DamagedArtefactError, match="shard-"):
+        build_cache(store, {"a": 1}, keys(4), Squares())
+
+
+def test_a_missing_sample_is_counted(store):
+    reader = build_cache(store, {"a": 1}, keys(2), Squares()).open()
+    with pytest.raises(DamagedArtefactError, match="1 of 2 samples"):
+        reader.places(["key0", "nowhere"])
+
+
+def test_wrong_row_counts_are_refused(store):
+    with pytest.raises(ValueError, match="1 rows for 2 samples"):
+        build_cache(store, {"a": 1}, keys(2), lambda positions: np.zeros((1, 1)))

@@ -1,0 +1,105 @@
+"""Rules that hold for every recipe, whoever wrote it."""
+
+import inspect
+import subprocess
+import sys
+import typing
+
+import pytest
+
+from aquatint.params import Params
+from aquatint.pipeline_registry import register_pipelines
+
+PIPELINES = register_pipelines()
+RECIPES = [name for name in PIPELINES if name != "__default__"]
+TAGS = {
+    "ingest", "split", "features", "zero_shot", "train", "merge", "eval", "report",
+    "stage1", "stage2", "stage3", "stage4", "baseline", "gpu",
+}  # fmt: skip
+NODES = [(name, node) for name in RECIPES for node in PIPELINES[name].nodes]
+
+
+def bare_name(node):
+    return node.name.rpartition(".")[2]
+
+
+def test_the_rules_see_every_recipe():
+    assert set(RECIPES) == {"two_stage", "two_stage_dry_run", "robosense"}
+    assert len(NODES) > 25
+
+
+def test_the_default_pipeline_is_two_stage():
+    assert PIPELINES["__default__"].nodes == PIPELINES["two_stage"].nodes
+
+
+def test_node_names_are_unique_in_the_project():
+    """Kedro-Viz links nodes by bare name."""
+    names = [bare_name(node) for _, node in NODES]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize(("recipe", "node"), NODES, ids=[node.name for _, node in NODES])
+def test_a_node_follows_the_rules(recipe, node):
+    assert node.tags, "every node can be reached by a tag"
+    assert node.tags <= TAGS
+    assert node.namespace.count(".") == 1, "recipe.part"
+    assert not bare_name(node).endswith("_node")
+    assert (inspect.getdoc(node.func) or "").rstrip().endswith("."), "a docstring"
+    for output in node.outputs:
+        assert output.startswith(f"{node.namespace}."), "outputs belong to the node's own part"
+
+
+@pytest.mark.parametrize(("recipe", "node"), NODES, ids=[node.name for _, node in NODES])
+def test_parameters_are_typed_where_kedro_can_see_it(recipe, node):
+    """A hint that only TYPE_CHECKING can resolve switches Kedro's validation off in silence."""
+    hints = typing.get_type_hints(node.func)
+    bound = inspect.signature(node.func).bind(**node._inputs)
+    for argument, dataset in bound.arguments.items():
+        if isinstance(dataset, str) and dataset.startswith("params:"):
+            assert issubclass(hints[argument], Params), f"{argument} of {node.name}"
+
+
+def test_a_training_returns_checkpoint_and_history_and_keeps_its_state():
+    trainings = [node for _, node in NODES if "train" in node.tags]
+    assert len(trainings) == 3
+    for node in trainings:
+        assert [name.rpartition(".")[2] for name in node.outputs] == ["checkpoint", "history"]
+        assert any(name.endswith(".training_state") for name in node.inputs)
+
+
+@pytest.mark.parametrize(
+    ("tag", "expected"),
+    [
+        ("stage2", {"train_stage2", "predict_stage2", "evaluate_stage2", "merge_stage2",
+                    "evaluate_robustness"}),
+        ("features", {"decode_images", "encode_images", "encode_texts"}),
+        ("zero_shot", {"embed_zero_shot", "evaluate_zero_shot"}),
+        ("merge", {"merge_stage2"}),
+        ("train", {"train_stage1", "train_stage2", "train_baseline"}),
+    ],
+)  # fmt: skip
+def test_a_tag_selects_what_the_readme_says(tag, expected):
+    nodes = PIPELINES["two_stage"].only_nodes_with_tags(tag).nodes
+    assert {bare_name(node) for node in nodes} == expected
+
+
+def test_the_fixed_names_are_there():
+    names = PIPELINES["two_stage"].datasets()
+    parts = ("zero_shot", "stage1", "stage2", "baseline")
+    fixed = {f"two_stage.{part}.{name}" for part in parts
+             for name in ("metrics", "image_embeds", "text_embeds", "ranks")}  # fmt: skip
+    fixed |= {f"two_stage.{p}.{n}" for p in parts[1:] for n in ("checkpoint", "history")}
+    fixed |= {"two_stage.stage2.merged_backbone", "two_stage.data.ingestion_report"}
+    fixed |= {"two_stage.reporting.comparison", "two_stage.reporting.report"}
+    assert fixed - names == set()
+
+
+def test_the_registry_imports_neither_torch_nor_transformers():
+    code = (
+        "import sys, aquatint.pipeline_registry as r; r.register_pipelines();"
+        "import aquatint.settings;"
+        "heavy = {'torch', 'transformers', 'peft', 'plotly'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,104 @@
+"""What --only-missing-outputs reruns after each kind of change, and what pinning loads."""
+
+import shutil
+
+import pandas as pd
+import pytest
+
+from aquatint.pipeline_registry import register_pipelines
+from project_runs import open_catalog, run_project
+
+pytestmark = pytest.mark.slow
+TWO_STAGE = register_pipelines()["two_stage"]
+
+
+def downstream(*names):
+    """Bare names of the nodes and of all that depend on them."""
+    full = [node.name for node in TWO_STAGE.nodes if node.name.rpartition(".")[2] in names]
+    assert len(full) == len(names)
+    return {node.name.rpartition(".")[2] for node in TWO_STAGE.from_nodes(*full).nodes}
+
+
+@pytest.fixture
+def root(finished, tmp_path):
+    """A copy of the finished run that a test may change."""
+    copy = tmp_path / "data"
+    shutil.copytree(finished, copy, copy_function=shutil.copy2)
+    return copy
+
+
+def test_nothing_changed_nothing_runs(finished):
+    assert run_project(finished, only_missing=True) == set()
+
+
+@pytest.mark.parametrize(
+    ("params", "first"),
+    [
+        ({"two_stage": {"reporting": {"report": {"num_samples": 1}}}}, None),
+        ({"two_stage": {"stage2": {"train": {"epochs": 3}}}}, ["train_stage2"]),
+        ({"two_stage": {"stage2": {"robustness": {"severities": [1]}}}}, ["evaluate_robustness"]),
+        ({"two_stage": {"data": {"split": {"seed": 1}}}}, ["split_buildings"]),
+    ],
+)
+def test_a_parameter_reruns_the_nodes_it_reaches_and_no_other(params, first, root):
+    ran = run_project(root, only_missing=True, **params)
+    if first is None:
+        first = [
+            node.name.rpartition(".")[2]
+            for node in TWO_STAGE.nodes
+            if "params:two_stage.reporting.report" in node.inputs
+        ]
+    assert ran == downstream(*first)
+
+
+def test_parameters_without_effect_on_results_rerun_nothing(finished):
+    run = {"save_state_every_steps": 7, "label": "other"}
+    assert run_project(finished, only_missing=True, run=run) == set()
+
+
+def test_changed_raw_annotations_rerun_all_that_reads_them(root):
+    world = next((root / "01_raw" / "geotext").glob("world_*"))
+    annotations = world / "train.json"
+    annotations.write_text(annotations.read_text().replace(" red ", " scarlet "))
+    assert run_project(root, only_missing=True) == downstream("ingest_geotext", "decode_images")
+
+
+def test_an_altered_artefact_is_made_again_with_all_that_depends_on_it(root):
+    path = root / "03_primary" / "two_stage" / "relations.parquet"
+    table = pd.read_parquet(path)
+    table.assign(horizontal=1).to_parquet(path, index=False)
+    ran = run_project(root, only_missing=True)
+    assert "label_relations" in ran
+    assert pd.read_parquet(path).equals(table)
+
+
+def test_a_lost_artefact_is_made_again(root):
+    shutil.rmtree(root / "06_models" / "two_stage" / "stage2" / "merged_backbone")
+    assert run_project(root, only_missing=True) == {"merge_stage2"}
+
+
+def test_a_tag_reruns_its_nodes_from_the_newest_checkpoint(root):
+    before = open_catalog(root).load("two_stage.stage1.checkpoint")
+    ran = run_project(root, tags=["stage2"])
+    assert ran == {
+        "train_stage2", "predict_stage2", "evaluate_stage2", "merge_stage2", "evaluate_robustness",
+    }  # fmt: skip
+    stage2 = open_catalog(root).load("two_stage.stage2.checkpoint")
+    assert stage2.lineage["parents"][0]["version"] == before.lineage["version"]
+
+
+def test_a_pinned_stage1_is_the_parent_of_stage2(root):
+    old = open_catalog(root).load("two_stage.stage1.checkpoint")
+    run_project(root, tags=["stage1"], two_stage={"stage1": {"train": {"epochs": 1}}})
+    new = open_catalog(root).load("two_stage.stage1.checkpoint")
+    assert new.digest != old.digest
+    pin = {"two_stage.stage1.checkpoint": old.lineage["version"]}
+    run_project(root, tags=["stage2"], load_versions=pin)
+    stage2 = open_catalog(root).load("two_stage.stage2.checkpoint")
+    assert stage2.lineage["parents"][0]["digest"] == old.digest
+
+
+def test_a_label_shows_in_the_version(root):
+    run_project(root, tags=["merge"], run={"label": "try-1"})
+    catalog = open_catalog(root)
+    assert catalog.get("two_stage.stage2.merged_backbone").resolve_load_version().endswith("-try-1")

@@ -1,0 +1,46 @@
+"""Runs of the real project in the test environment, for tests that need a finished one."""
+
+from pathlib import Path
+
+from kedro.framework.hooks import hook_impl
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+PROJECT = Path(__file__).parents[1]
+
+
+class NodeNames:
+    """Hook that notes which nodes ran, by bare name."""
+
+    def __init__(self):
+        self.ran = set()
+
+    @hook_impl
+    def after_node_run(self, node):
+        self.ran.add(node.name.rpartition(".")[2])
+
+
+def run_project(data_root, *, load_versions=None, tags=None, only_missing=False, **params):
+    """Run two_stage as the command line does and return the nodes that ran."""
+    from aquatint.session import LabelledSession
+
+    bootstrap_project(PROJECT)
+    runtime = {"data_root": str(data_root), **params}
+    names = NodeNames()
+    with LabelledSession.create(PROJECT, env="test", runtime_params=runtime) as session:
+        session._hook_manager.register(names)
+        session.run(
+            pipeline_names=["two_stage"],
+            tags=tags,
+            load_versions=load_versions,
+            only_missing_outputs=only_missing,
+        )
+    return names.ran
+
+
+def open_catalog(data_root, env="test", **params):
+    """Catalog of the project with its data below ``data_root``."""
+    bootstrap_project(PROJECT)
+    runtime = {"data_root": str(data_root), **params}
+    with KedroSession.create(PROJECT, env=env, runtime_params=runtime) as session:
+        return session.load_context().catalog

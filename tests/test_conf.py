@@ -1,0 +1,94 @@
+"""Every environment: parameters fit their models, and every dataset has an entry."""
+
+import pytest
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.validation.exceptions import ParameterValidationError
+
+from conftest import PROJECT
+
+bootstrap_project(PROJECT)
+ENVIRONMENTS = sorted(
+    path.name for path in (PROJECT / "conf").iterdir() if path.is_dir() and path.name != "local"
+)
+RECIPES = ("two_stage", "two_stage_dry_run", "robosense")
+
+
+def context(env, tmp_path, **params):
+    root = {"data_root": str(tmp_path)}
+    with KedroSession.create(PROJECT, env=env, runtime_params={**root, **params}) as session:
+        return session.load_context()
+
+
+def test_there_are_the_environments_that_the_docs_name():
+    assert ENVIRONMENTS == ["airborne", "base", "internvl3_1b", "test"]
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_parameters_fit_their_models(env, tmp_path):
+    values = context(env, tmp_path).params
+    assert values["two_stage"]["stage2"]["train"].epochs >= 1
+    assert values["run"].num_threads >= 1
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_dataset_has_an_entry_with_a_layer(env, recipe, tmp_path):
+    """A name without an entry becomes an in-memory dataset, and a checkpoint is lost."""
+    catalog = context(env, tmp_path).catalog
+    names = {name for name in pipelines[recipe].datasets() if not name.startswith("params:")}
+    assert names, "the guard saw something"
+    assert {name for name in names if name not in catalog} == set()
+    without_layer = {
+        name
+        for name in names
+        if not (getattr(catalog.get(name), "metadata", None) or {})
+        .get("kedro-viz", {})
+        .get("layer")
+    }
+    assert without_layer == set()
+
+
+@pytest.mark.parametrize("env", ["base", "test"])
+def test_every_path_lies_below_the_data_root(env, tmp_path):
+    catalog = context(env, tmp_path).catalog
+    places = {
+        name: str(getattr(catalog.get(name), "_filepath", ""))
+        for name in pipelines["two_stage"].datasets()
+        if not name.startswith("params:")
+    }
+    outside = {name: p for name, p in places.items() if p and not p.startswith(str(tmp_path))}
+    assert len(places) > 40
+    assert outside == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("stage1", "train", "learning_rat"), 0.1, "learning_rat"),
+        (("stage1", "train", "epochs"), 0, "greater than 0"),
+        (("stage2", "train", "opening"), [["adapters", "block_9"]], "block_9"),
+        (("stage2", "train", "ramped_losses"), ["caption"], "caption"),
+        (("stage2", "train", "regions_per_image"), 0, "regions_per_image above 0"),
+        (("architecture", "heads", "text_pooling"), "first", "'last', 'eos' or 'mean'"),
+        (("data", "ingest", "mode"), "lenient", "'strict' or 'tolerant'"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_name(path, value, words, tmp_path):
+    nested = value
+    for key in reversed(path):
+        nested = {key: nested}
+    with pytest.raises(ParameterValidationError, match=words):
+        context("test", tmp_path, two_stage=nested).params  # noqa: B018 - validated on access
+
+
+def test_published_values_of_the_source_stand_in_its_environment(tmp_path):
+    """Source document: stage 1 is 3 epochs, 5e-5, batch 6; stage 2 is 5, 1e-5, 4."""
+    values = context("internvl3_1b", tmp_path).params["two_stage"]
+    stages = [values[name]["train"] for name in ("stage1", "stage2")]
+    assert [stage.epochs for stage in stages] == [3, 5]
+    assert [stage.optimizer.learning_rate for stage in stages] == [5e-5, 1e-5]
+    assert [stage.batch_size for stage in stages] == [6, 4]
+    assert stages[1].loss_ramp == (0.5, 0.75, 1.0)
+    assert stages[1].loss_weights == {"itc": 1.0, "itm": 1.0, "bbox": 0.1, "spatial": 0.1}
