@@ -118,3 +118,13 @@ def _coloured_squares():
                 )
     tables = (pd.DataFrame(rows) for rows in (images, captions, regions))
     return (*tables, np.stack(pixels))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """Data root of a finished run of two_stage; tests that change it take a copy."""
+    from project_runs import run_project
+
+    root = tmp_path_factory.mktemp("finished")
+    run_project(root)
+    return root

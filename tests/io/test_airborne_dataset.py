@@ -143,6 +143,14 @@ def test_an_interrupted_writing_leaves_nothing(package, tmp_path, monkeypatch):
     assert len(read_splits(open_dataset(tmp_path).load())["test"].images) == 8
 
 
+def test_a_folder_that_was_not_written_to_its_end_is_not_handed_out(package, tmp_path):
+    folder = open_dataset(tmp_path).folder
+    open_dataset(tmp_path).load()
+    (folder / "manifest.json").unlink()
+    with pytest.raises(DatasetError, match=r"never overwritten, but .*tiles_\w+ exists"):
+        open_dataset(tmp_path).load()
+
+
 def test_a_missing_package_names_the_way_out(tmp_path):
     message = r"package no_such_forest, which is not installed.*--no-deps deepforest==2\.1\.0"
     with pytest.raises(DatasetError, match=message):

@@ -54,9 +54,10 @@ def test_a_crash_while_writing_leaves_the_version_before(tmp_path, fault_at, mon
     def crash(*args, **kwargs):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(targets[fault_at][0], crash)
-        checkpoints(tmp_path, NEW).save(checkpoint(2.0))
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints(tmp_path, NEW).save(checkpoint(2.0))
     fresh = checkpoints(tmp_path, save="2026-01-03T00.00.00.000Z")
     assert fresh.resolve_load_version() == OLD
     assert fresh.load().weights["a.weight"][0, 0] == 1.0
@@ -131,9 +132,10 @@ def test_a_full_disk_says_so_and_keeps_the_version_before(tmp_path, monkeypatch)
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(DatasetError, match="the disk is full"):
+    with monkeypatch.context() as patch:
         patch.setattr("aquatint.storage._write_bytes", full)
-        checkpoints(tmp_path, NEW).save(checkpoint(2.0))
+        with pytest.raises(DatasetError, match="the disk is full"):
+            checkpoints(tmp_path, NEW).save(checkpoint(2.0))
     assert checkpoints(tmp_path, save="later").resolve_load_version() == OLD
     assert not (tmp_path / "checkpoint" / NEW).exists()
 

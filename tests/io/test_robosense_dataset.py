@@ -85,6 +85,13 @@ def test_an_interrupted_layout_leaves_nothing(world_root, tmp_path, monkeypatch)
     assert Path(open_challenge(world_root, tmp_path / "raw").load().query_file).is_file()
 
 
+def test_a_folder_that_was_not_written_to_its_end_is_not_handed_out(world_root, tmp_path):
+    challenge = open_challenge(world_root, tmp_path).load()
+    (Path(challenge.query_file).parent / "manifest.json").unlink()
+    with pytest.raises(DatasetError, match=r"never overwritten, but .*challenge_\w+ exists"):
+        open_challenge(world_root, tmp_path).load()
+
+
 def test_the_organisers_folder_is_handed_out(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "test_queries.txt").write_text("q_00001\ta road\n")

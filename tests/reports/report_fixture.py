@@ -21,6 +21,22 @@ BUILDINGS = {name: name.split("/")[0] for name in (*IMAGES, *CAPTIONS)}
 # Scale of the ranks: the larger, the worse.
 SKILLS = {"zero_shot": 20.0, "stage1": 9.0, "stage2": 3.0, "baseline": 5.0}
 
+ROBUSTNESS = pd.DataFrame(
+    [
+        {
+            "corruption": kind,
+            "severity": severity,
+            "recall_at_1": 0.2,
+            "recall_at_5": 0.4,
+            "recall_at_10": 0.6 - severity / 10,
+            "recall_at_10_low": 0.5 - severity / 10,
+            "recall_at_10_high": 0.7 - severity / 10,
+            "n": 48,
+        }
+        for kind, severity in (("clean", 0), ("blur", 1), ("blur", 5), ("jpeg", 1), ("jpeg", 5))
+    ]
+)
+
 
 def make_ranks(scale: float, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)

@@ -1,10 +1,8 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
-from report_fixture import make_results, make_trainings
-from test_report_page import ROBUSTNESS
+from report_fixture import ROBUSTNESS, make_results, make_trainings
 
 from aquatint.reports.curves import draw_losses, draw_progress
 from aquatint.reports.figures import draw_confusion, draw_recalls, draw_robustness
@@ -156,7 +154,7 @@ def test_figures_are_plain_json(metrics):
         draw_progress(trainings, 0.3),
         draw_recalls(metrics),
         draw_confusion(metrics["stage2"]["spatial"]),
-        draw_robustness(pd.DataFrame(ROBUSTNESS), 0.4),
+        draw_robustness(ROBUSTNESS, 0.4),
     ]
     for figure in figures:
         assert "NaN" not in figure.to_json()

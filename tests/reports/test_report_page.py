@@ -2,10 +2,9 @@ import re
 from html import escape, unescape
 from html.parser import HTMLParser
 
-import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from report_fixture import make_results, make_trainings
+from report_fixture import ROBUSTNESS, make_results, make_trainings
 
 from aquatint.reports.curves import draw_losses, draw_progress
 from aquatint.reports.figures import draw_confusion, draw_recalls, draw_robustness
@@ -13,21 +12,6 @@ from aquatint.reports.result_sections import flatten, show_number
 from aquatint.reports.retrieval_report import ReportInputs, render_retrieval_report, summarise
 
 SCRIPT = "<script>alert(1)</script>"
-ROBUSTNESS = pd.DataFrame(
-    [
-        {
-            "corruption": kind,
-            "severity": severity,
-            "recall_at_1": 0.2,
-            "recall_at_5": 0.4,
-            "recall_at_10": 0.6 - severity / 10,
-            "recall_at_10_low": 0.5 - severity / 10,
-            "recall_at_10_high": 0.7 - severity / 10,
-            "n": 48,
-        }
-        for kind, severity in (("clean", 0), ("blur", 1), ("blur", 5), ("jpeg", 1), ("jpeg", 5))
-    ]
-)
 
 
 def make_ingestion() -> dict:

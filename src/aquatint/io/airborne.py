@@ -91,6 +91,8 @@ class AirborneGeoTextDataset(GeoTextFolderDataset):
             try:
                 publish_folder(folder, self._write, {"spec": asdict(self._spec)})
             except FileExistsError:
+                if not is_complete(folder):
+                    raise
                 logger.info("Another run has cut them meanwhile.")
             except ValueError as error:
                 raise DatasetError(str(error)) from error

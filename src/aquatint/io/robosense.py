@@ -96,6 +96,8 @@ class RoboSenseWorldDataset(RoboSenseFolderDataset):
             try:
                 publish_folder(self.folder, lambda folder: _lay_out(source, folder))
             except FileExistsError:
+                if not is_complete(self.folder):
+                    raise
                 logger.info("Another run has laid it out meanwhile.")
         return super().load()
 
