@@ -3,6 +3,7 @@
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
 from project_runs import PROJECT
 
 pytestmark = pytest.mark.slow

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pandas as pd
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import DataCatalog
@@ -65,6 +72,84 @@ class TrainingStateHooks:
         if self._catalog is not None and states and dataset_name == node.outputs[-1]:
             for name in states:
                 self._catalog.load(name).discard()
+
+
+class TrackingHooks:
+    """Copy the history of each training to the trackers that ``run.trackers`` names.
+
+    The history itself is always in the catalog; a tracker is one more view of it, imported only
+    when it is asked for.
+    """
+
+    def __init__(self) -> None:
+        self._catalog: DataCatalog | None = None
+
+    @hook_impl
+    def before_pipeline_run(self, catalog: DataCatalog) -> None:
+        """Remember the catalog, and fail now rather than after hours if a tracker is missing."""
+        self._catalog = catalog
+        for tracker in catalog.load("params:run").trackers:
+            _import_tracker(tracker)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: pd.DataFrame) -> None:
+        """Log a history, one row a step."""
+        if self._catalog is None or not dataset_name.endswith(".history"):
+            return
+        folder = self._catalog.get("tracking").folder
+        version = self._catalog.get(dataset_name).resolve_save_version()
+        for tracker in self._catalog.load("params:run").trackers:
+            folder.mkdir(parents=True, exist_ok=True)
+            recipe, part, _ = dataset_name.split(".")
+            _TRACKERS[tracker](folder, f"{recipe}-{part}-{version}", part, data)
+            logger.info("Logged %s to %s below %s.", dataset_name, tracker, folder)
+
+
+def _import_tracker(name: str) -> ModuleType:
+    module = {"tensorboard": "torch.utils.tensorboard"}.get(name, name)
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"run.trackers names {name}, which is not installed: pip install 'aquatint[{name}]'."
+        ) from error
+
+
+def _rows(history: pd.DataFrame) -> Iterator[tuple[int, dict[str, float]]]:
+    """Step and the finite values of each row."""
+    for row in history.to_dict(orient="records"):
+        values = {str(name): float(value) for name, value in row.items() if name != "step"}
+        yield int(row["step"]), {n: v for n, v in values.items() if math.isfinite(v)}
+
+
+def _log_tensorboard(folder: Path, run: str, part: str, history: pd.DataFrame) -> None:
+    writer = _import_tracker("tensorboard").SummaryWriter(str(folder / "tensorboard" / run))
+    for step, values in _rows(history):
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+    writer.close()
+
+
+def _log_wandb(folder: Path, run: str, part: str, history: pd.DataFrame) -> None:
+    # Offline unless WANDB_MODE says otherwise: nothing leaves the machine unasked.
+    mode = os.environ.get("WANDB_MODE", "offline")
+    project = "drone-navigation-two-stage"  # the source document's
+    with _import_tracker("wandb").init(
+        project=project, name=run, tags=[part], dir=str(folder), mode=mode
+    ) as session:
+        for step, values in _rows(history):
+            session.log(values, step=step)
+
+
+def _log_mlflow(folder: Path, run: str, part: str, history: pd.DataFrame) -> None:
+    mlflow = _import_tracker("mlflow")
+    mlflow.set_tracking_uri(f"sqlite:///{folder.absolute()}/mlflow.db")
+    with mlflow.start_run(run_name=run, tags={"part": part}):
+        for step, values in _rows(history):
+            mlflow.log_metrics(values, step=step)
+
+
+_TRACKERS = {"tensorboard": _log_tensorboard, "wandb": _log_wandb, "mlflow": _log_mlflow}
 
 
 class RunSummaryHooks:

@@ -35,7 +35,7 @@ class RunParams(Params):
     """What belongs to the machine and the run, not to a recipe."""
 
     without_effect = frozenset(
-        {"save_state_every_steps", "save_state_every_minutes", "dry_run", "label"}
+        {"save_state_every_steps", "save_state_every_minutes", "dry_run", "label", "trackers"}
     )
 
     seed: NonNegativeInt
@@ -45,6 +45,7 @@ class RunParams(Params):
     save_state_every_steps: PositiveInt
     save_state_every_minutes: PositiveFloat
     dry_run: bool = False
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
     label: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]*$", max_length=40)
 
 

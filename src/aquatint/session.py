@@ -17,7 +17,7 @@ class LabelledSession(KedroSession):
     runs ``<pipeline>_dry_run`` in the pipeline's place.
     """
 
-    def run(  # type: ignore[override]
+    def run(
         self,
         pipeline_names: list[str] | None = None,
         **options: Any,  # noqa: ANN401 - Kedro's own options, handed on

@@ -3,15 +3,19 @@
 import warnings
 
 from aquatint.catalog import ProvenanceCatalog
-from aquatint.hooks import ProvenanceHooks, RunSummaryHooks, TrainingStateHooks
+from aquatint.hooks import ProvenanceHooks, RunSummaryHooks, TrackingHooks, TrainingStateHooks
 from aquatint.session import LabelledSession
 
 # Three of Kedro's own, about its dependencies and its taste in names; ours stay visible.
-for _message in ("register_new_resolver", "One or more dataset names", "Accessing the 'model_fields'"):
+for _message in (
+    "register_new_resolver",
+    "One or more dataset names",
+    "Accessing the 'model_fields'",
+):
     warnings.filterwarnings("ignore", message=_message)
 
 # Kedro calls hooks last in, first out: provenance is written before the training state goes.
-HOOKS = (RunSummaryHooks(), TrainingStateHooks(), ProvenanceHooks())
+HOOKS = (RunSummaryHooks(), TrackingHooks(), TrainingStateHooks(), ProvenanceHooks())
 
 SESSION_CLASS = LabelledSession
 

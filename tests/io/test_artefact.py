@@ -172,7 +172,7 @@ def test_figures_round_trip_and_preview(tmp_path):
 def test_previews_have_types_that_kedro_viz_knows():
     """A quoted annotation shows nothing in Kedro-Viz."""
     known = {"JSONPreview", "TablePreview", "PlotlyPreview", "HTMLPreview"}
-    datasets = (CheckpointDataset, RecordDataset, TableDataset, FigureDataset)
+    datasets = (CheckpointDataset, RecordDataset, TableDataset, FigureDataset, PageDataset)
     for dataset in datasets:
         annotation = dataset.preview.__annotations__["return"]
         assert annotation.__name__ in known, dataset

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+
 from project_runs import PROJECT, open_catalog
 
 pytestmark = pytest.mark.slow

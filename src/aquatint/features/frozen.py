@@ -127,4 +127,10 @@ def _chunks(positions: Sequence[int], size: int) -> list[Sequence[int]]:
 
 
 def _stored(tokens: torch.Tensor, dtype: str) -> np.ndarray:
-    return tokens.float().cpu().numpy().astype(dtype)
+    values = tokens.float().cpu().numpy().astype(dtype)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"Features must be finite, got inf or NaN in {dtype} (the largest value of float16 is "
+            "65504). Set features.extraction.dtype to float32."
+        )
+    return values

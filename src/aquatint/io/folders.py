@@ -29,6 +29,10 @@ class FolderDataset(AbstractDataset[Any, Any]):
         """The folder as a path."""
         return Path(str(self._filepath))
 
+    def load(self) -> Any:  # noqa: ANN401 - each kind of folder has its own handle
+        """Hand out the folder's path."""
+        return str(self._filepath)
+
     def save(self, data: Any) -> NoReturn:  # noqa: ANN401 - Kedro's signature
         """Refuse: the folder is an input.
 

@@ -68,6 +68,8 @@ def build_pocket(root: Path, recipe: PocketRecipe) -> Path:
     try:
         publish_folder(final, lambda folder: _build(folder, recipe, states), asdict(recipe))
     except FileExistsError:
+        if not is_folder_complete(final):
+            raise
         logger.info("Another run has built %s meanwhile.", final.name)
     shutil.rmtree(states, ignore_errors=True)
     return final

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedro_datasets._typing import JSONPreview, PlotlyPreview
+from kedro_datasets._typing import HTMLPreview, JSONPreview, PlotlyPreview
 
 from aquatint.io.artefact import ArtefactDataset
 from aquatint.storage import publish_file
@@ -36,6 +36,10 @@ class PageDataset(ArtefactDataset[str]):
 
     def _write(self, path: Path, data: str) -> None:
         publish_file(path, data.encode())
+
+    def preview(self) -> HTMLPreview:
+        """Return the text for Kedro-Viz."""
+        return HTMLPreview(self._load_path().read_text())
 
 
 class FigureDataset(ArtefactDataset["Figure"]):

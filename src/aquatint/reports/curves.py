@@ -124,7 +124,8 @@ def draw_progress(trainings: Trainings, target_r_mean: float) -> go.Figure:
 def _add_curve(figure: go.Figure, part: str, curve: pd.DataFrame) -> None:
     """One line with its name beside it: at its start for stage 1, else at its end."""
     names = [""] * len(curve)
-    place, position = (0, "bottom right") if part == "stage1" else (len(curve) - 1, "middle right")
+    place = 0 if part == "stage1" else len(curve) - 1
+    position = "middle right" if part == "baseline" else "bottom right"
     names[place] = label_part(part)
     figure.add_scatter(
         x=curve["steps"], y=100 * curve["r_mean"], mode="lines+markers+text", text=names,

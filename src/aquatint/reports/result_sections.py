@@ -87,7 +87,7 @@ def headline_table(comparison: dict[str, Any]) -> Table:
         "box of the training split for every sentence, or always the most frequent relation. A "
         "building counts as found if any of its images is; the very image is the stricter question."
     )
-    return Table(["", _NO_MODEL, *map(label_part, parts), "n"], rows, note, _COLORS)
+    return Table(["metric", _NO_MODEL, *map(label_part, parts), "n"], rows, note, _COLORS)
 
 
 def _headline_row(metric: HeadlineMetric, comparison: dict[str, Any], parts: list[str]) -> Row:

@@ -22,8 +22,11 @@ JAVASCRIPT = """
   const tint = [[0, 'rgba(61, 139, 205, 0.06)'], [1, 'rgba(61, 139, 205, 0.9)']];
   const ink = (trace) => trace.type !== 'heatmap' ? trace
     : Object.assign(trace, {colorscale: tint, textfont: {size: 11, color: css('--ink')}});
-  const unused = ['select2d', 'lasso2d', 'autoScale2d', 'zoomIn2d', 'zoomOut2d'];
-  const config = {responsive: true, displaylogo: false, modeBarButtonsToRemove: unused,
+  // Plotly would offer to upload a figure; a report stays where it is.
+  const unused = ['sendChartToCloud', 'select2d', 'lasso2d', 'autoScale2d', 'zoomIn2d',
+                  'zoomOut2d'];
+  const config = {responsive: true, displaylogo: false, plotlyServerURL: '',
+                  modeBarButtonsToRemove: unused,
                   displayModeBar: innerWidth > 700 ? 'hover' : false};
   const draw = () => {
     for (const place of document.querySelectorAll('.plot')) {
