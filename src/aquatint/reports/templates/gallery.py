@@ -76,4 +76,4 @@ from the best to the worst.</p>
 </div>
 {% endif %}
 </div>
-"""  # noqa: E501 - rules of style read best on one line
+"""

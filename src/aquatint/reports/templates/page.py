@@ -70,4 +70,4 @@ HTML = """
 <script>{{ script }}</script>
 </body>
 </html>
-"""  # noqa: E501 - an element reads best on one line
+"""
