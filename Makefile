@@ -1,5 +1,5 @@
 # Each target is one line over a tool's own command; everything runs inside .venv.
-PYTHON ?= python3.11
+PYTHON ?= python3
 BIN := .venv/bin
 export KEDRO_DISABLE_TELEMETRY = 1
 
