@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from kedro.framework.cli.utils import _split_params, env_option
 from kedro.framework.context import KedroContext
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
-from kedro.io import DataCatalog
+from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline.node import Node
 
 from aquatint.provenance import Freshness, Provenance
@@ -52,6 +53,71 @@ def headline(env: str | None, pipeline: str, params: dict[str, Any]) -> None:
     click.echo(catalog.load(f"{pipeline}.reporting.summary"))
     report = Path(catalog.get(f"{pipeline}.reporting.report").place)
     click.echo(f"Report: {report.absolute()}")
+
+
+@cli.command()
+@_run_options
+@click.argument("dataset")
+def lineage(env: str | None, pipeline: str, params: dict[str, Any], dataset: str) -> None:
+    """Print what DATASET[@VERSION] was made from, back to the raw files.
+
+    Ends with the command that makes it again from the same versions.
+    """
+    name, _, version = dataset.partition("@")
+    context = _context(env, params)
+    chain = trace(name, version or None, context.catalog)
+    for step in chain:
+        click.echo(f"{'  ' * step.depth}{step.name}{f' @ {step.version}' if step.version else ''}")
+    if chain[0].node:
+        pins = {step.name: step.version for step in chain if step.depth == 1 and step.version}
+        options = [f"--nodes={chain[0].node}"]
+        options += [f"--env={env}"] if env else []
+        versions = ",".join(f"{key}:{value}" for key, value in pins.items())
+        options += [f"--load-versions={versions}"] if versions else []
+        click.echo(f"\nkedro run --pipelines={pipeline} {' '.join(options)}")
+
+
+@dataclass(frozen=True)
+class LineageStep:
+    """One artefact of a chain.
+
+    Attributes:
+        name: Dataset.
+        version: Version, None for an unversioned one.
+        depth: Steps from the artefact that was asked for.
+        node: Node that made it; None for an input of the project.
+    """
+
+    name: str
+    version: str | None
+    depth: int
+    node: str | None
+
+
+def trace(
+    name: str, version: str | None, catalog: DataCatalog, depth: int = 0
+) -> list[LineageStep]:
+    """Follow provenance records from one artefact back to the inputs of the project.
+
+    Raises:
+        UsageError: If there is no such dataset or version.
+    """
+    dataset = catalog.get(name)
+    if dataset is None:
+        raise click.UsageError(f"No dataset {name!r} in the catalog.")
+    if not hasattr(dataset, "read_provenance"):
+        return [LineageStep(name, None, depth, None)]
+    try:
+        record = dataset.read_provenance(version)
+        found = version or dataset.resolve_load_version()
+    except DatasetError as error:
+        raise click.UsageError(str(error)) from error
+    if record is None:
+        return [LineageStep(name, found, depth, None)]
+    steps = [LineageStep(name, found, depth, record["node"])]
+    for parent, parent_version in record.get("versions", {}).items():
+        steps += trace(parent, parent_version, catalog, depth + 1)
+    return steps
 
 
 def _context(env: str | None, params: dict[str, Any]) -> KedroContext:

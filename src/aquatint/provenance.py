@@ -58,7 +58,8 @@ class Provenance:
     def record(self, name: str, node: Node) -> dict[str, Any]:
         """What a just saved output was made from, by the versions that were really loaded."""
         record = self._record(node, name, self._actual)
-        return {**record, "fingerprint": _combine(record)}
+        versions = {dataset: self._version(dataset) for dataset in record["inputs"]}
+        return {**record, "fingerprint": _combine(record), "versions": versions}
 
     def freshness(self, name: str) -> Freshness:
         """Compare what is stored under ``name`` with what is expected."""
@@ -110,6 +111,10 @@ class Provenance:
         if kept is not None:
             return f"altered-{kept['content']}"
         return self._content_of_input(name)
+
+    def _version(self, name: str) -> str | None:
+        resolve = getattr(self._catalog.get(name), "resolve_load_version", None)
+        return resolve() if resolve else None
 
     def _content_of_input(self, name: str) -> str:
         dataset = self._catalog.get(name)

@@ -4,6 +4,7 @@ import warnings
 
 from aquatint.catalog import ProvenanceCatalog
 from aquatint.hooks import ProvenanceHooks, RunSummaryHooks, TrackingHooks, TrainingStateHooks
+from aquatint.run_record import RunRecordHooks
 from aquatint.session import LabelledSession
 
 # Three of Kedro's own, about its dependencies and its taste in names; ours stay visible.
@@ -15,7 +16,13 @@ for _message in (
     warnings.filterwarnings("ignore", message=_message)
 
 # Kedro calls hooks last in, first out: provenance is written before the training state goes.
-HOOKS = (RunSummaryHooks(), TrackingHooks(), TrainingStateHooks(), ProvenanceHooks())
+HOOKS = (
+    RunRecordHooks(),
+    RunSummaryHooks(),
+    TrackingHooks(),
+    TrainingStateHooks(),
+    ProvenanceHooks(),
+)
 
 SESSION_CLASS = LabelledSession
 

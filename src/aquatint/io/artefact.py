@@ -92,12 +92,16 @@ class ArtefactDataset(AbstractVersionedDataset[T, T], Generic[T]):
         content = json.dumps({**record, "content": self._content(path)}, indent=1)
         publish_file(_provenance_path(path, self._version is not None), content.encode())
 
-    def read_provenance(self) -> dict[str, Any] | None:
-        """What the version to load was made from; None if nothing was kept with it.
+    def read_provenance(self, version: str | None = None) -> dict[str, Any] | None:
+        """What a version was made from; None if nothing was kept with it.
 
-        The key ``is_altered`` says whether its content changed since.
+        Args:
+            version: A version, or None for the one to load.
+
+        Returns:
+            The record; its key ``is_altered`` says whether the content changed since.
         """
-        path = self._load_path()
+        path = Path(str(self._get_versioned_path(version))) if version else self._load_path()
         try:
             record = json.loads(_provenance_path(path, self._version is not None).read_text())
         except (OSError, ValueError):

@@ -1,5 +1,6 @@
 """Writes rendered scenes in GeoText-1652's own layout."""
 
+import contextlib
 import json
 import logging
 import multiprocessing
@@ -194,11 +195,28 @@ def _run(tasks: list[_Task], num_processes: int) -> Iterator[list[Record]]:
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_processes, mp_context=context)
+    with _one_thread_each():
+        try:
+            yield from pool.map(_render_building, tasks)
+        finally:
+            # Without cancelling, an interrupt would wait for all scenes.
+            pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes that start meanwhile use one thread: with more, they only wait for cores."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
     try:
-        yield from pool.map(_render_building, tasks)
+        yield
     finally:
-        # Without cancelling, an interrupt would wait for all scenes.
-        pool.shutdown(cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _track(results: Iterator[list[Record]], total: int) -> Iterator[list[Record]]:
