@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from aquatint.data.corruptions import corrupt
+from aquatint.data.corruptions import Corruption, corrupt
 from aquatint.metrics.ranks import retrieval_ranks
 from aquatint.metrics.retrieval import recall_metrics
 from aquatint.models.pixels import PixelNormalizer
@@ -177,7 +177,7 @@ def _pool_states(sources: RetrievalSources, rows: np.ndarray, pooling: str) -> t
 def corrupted_recalls(
     checkpoint: Checkpoint,
     data: RetrievalData,
-    corruptions: Sequence[tuple[str, int]],
+    corruptions: Sequence[tuple[Corruption, int]],
     batch_size: int,
     device: torch.device,
 ) -> pd.DataFrame:
@@ -199,10 +199,10 @@ def corrupted_recalls(
     texts = encoded.text_embeds[: len(tables.captions)]
     pixels = sources.pixels(np.arange(len(tables.images))).numpy()
     rows = []
-    for kind, severity in tqdm(
-        [("clean", 0), *corruptions], desc="corruptions", disable=None, leave=False
-    ):
-        changed = pixels if kind == "clean" else corrupt(pixels, kind, severity, seed=severity)
+    # None for the clean images, which the others are compared with.
+    kinds: list[tuple[Corruption | None, int]] = [(None, 0), *corruptions]
+    for kind, severity in tqdm(kinds, desc="corruptions", disable=None, leave=False):
+        changed = pixels if kind is None else corrupt(pixels, kind, severity, seed=severity)
         embeds = [
             model.heads.encode_image(model.encode_pixels(torch.from_numpy(part).to(device))).embeds
             for part in np.array_split(changed, -(-len(changed) // batch_size))
@@ -211,7 +211,7 @@ def corrupted_recalls(
         metrics = recall_metrics(ranks.text_to_image)
         rows.append(
             {
-                "corruption": kind,
+                "corruption": kind or "clean",
                 "severity": severity,
                 **{f"recall_at_{k}": metrics[f"recall_at_{k}"] for k in (1, 5, 10)},
                 "recall_at_10_low": metrics["recall_at_10_interval"][0],
