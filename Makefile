@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export KEDRO_DISABLE_TELEMETRY = 1
 
-.PHONY: run run-airborne test lint viz docs bench clean-data
+.PHONY: run run-airborne test lint viz bench
 
 run: .venv/installed  ## the whole two-stage recipe, from raw annotations to the report
 	$(BIN)/kedro run --pipeline=two_stage && $(BIN)/kedro headline

@@ -6,7 +6,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.validation.exceptions import ParameterValidationError
 
-from conftest import PROJECT
+from project_runs import PROJECT
 
 bootstrap_project(PROJECT)
 ENVIRONMENTS = sorted(
@@ -92,3 +92,9 @@ def test_published_values_of_the_source_stand_in_its_environment(tmp_path):
     assert [stage.batch_size for stage in stages] == [6, 4]
     assert stages[1].loss_ramp == (0.5, 0.75, 1.0)
     assert stages[1].loss_weights == {"itc": 1.0, "itm": 1.0, "bbox": 0.1, "spatial": 0.1}
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_a_custom_test_file_reaches_every_environment(env, tmp_path):
+    dataset = context(env, tmp_path, test_file="mine.json").catalog.get("two_stage.data.raw")
+    assert dataset._names["test_file"] == "mine.json"

@@ -16,7 +16,7 @@ from kedro.framework.session import KedroSession
 from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline.node import Node
 
-from aquatint.provenance import Freshness, Provenance
+from aquatint.provenance import Freshness, Provenance, parameter_digest
 
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,6 +68,9 @@ def lineage(env: str | None, pipeline: str, params: dict[str, Any], dataset: str
     chain = trace(name, version or None, context.catalog)
     for step in chain:
         click.echo(f"{'  ' * step.depth}{step.name}{f' @ {step.version}' if step.version else ''}")
+    differing = _differing_parameters(context, name, version or None)
+    if differing:
+        click.echo(f"\nMade with other values of: {', '.join(differing)} (see data/runs).")
     if chain[0].node:
         pins = {step.name: step.version for step in chain if step.depth == 1 and step.version}
         options = [f"--nodes={chain[0].node}"]
@@ -75,6 +78,18 @@ def lineage(env: str | None, pipeline: str, params: dict[str, Any], dataset: str
         versions = ",".join(f"{key}:{value}" for key, value in pins.items())
         options += [f"--load-versions={versions}"] if versions else []
         click.echo(f"\nkedro run --pipelines={pipeline} {' '.join(options)}")
+
+
+def _differing_parameters(context: KedroContext, name: str, version: str | None) -> list[str]:
+    """Parameters whose value is no longer the one that an artefact was made with."""
+    dataset = context.catalog.get(name)
+    record = dataset.read_provenance(version) if hasattr(dataset, "read_provenance") else None
+    kept = (record or {}).get("params", {})
+    return [
+        parameter
+        for parameter, digest in kept.items()
+        if parameter_digest(context.catalog.load(f"params:{parameter}")) != digest
+    ]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from kedro.pipeline.node import Node
 
 from aquatint.catalog import ProvenanceCatalog
 from aquatint.provenance import Provenance
+from aquatint.training.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -32,15 +33,42 @@ class ProvenanceHooks:
     def __init__(self) -> None:
         self._catalog: DataCatalog | None = None
         self._pipeline = Pipeline([])
+        self._loaded: dict[str, dict[str, dict[str, str | None]]] = {}
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
-        """Hand the catalog the whole pipelines that are run, unfiltered."""
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Hand the catalog the whole pipelines that are run, unfiltered.
+
+        Raises:
+            ValueError: If a node would overwrite a folder that the user put into the catalog.
+        """
         names = run_params.get("pipeline_names") or ["__default__"]
         self._pipeline = sum((pipelines[name] for name in names), Pipeline([]))
         self._catalog = catalog
+        if not run_params.get("only_missing_outputs"):
+            _refuse_to_overwrite(pipeline, catalog)
         if isinstance(catalog, ProvenanceCatalog):
             catalog.provenance = Provenance(self._pipeline, catalog)
+
+    @hook_impl
+    def before_dataset_loaded(self, dataset_name: str, node: Node) -> None:
+        """Note which artefact the node is about to read, before another run can replace it."""
+        self._note(dataset_name, node)
+
+    @hook_impl
+    def after_dataset_loaded(self, dataset_name: str, node: Node) -> None:
+        """Note an input of the project only now: the embedded ones build themselves on load."""
+        if self._catalog is not None and not hasattr(
+            self._catalog.get(dataset_name), "read_provenance"
+        ):
+            self._note(dataset_name, node)
+
+    def _note(self, dataset_name: str, node: Node) -> None:
+        if self._catalog is not None and not dataset_name.startswith("params:"):
+            record = Provenance(self._pipeline, self._catalog).input_record(dataset_name)
+            self._loaded.setdefault(node.name, {})[dataset_name] = record
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
@@ -49,9 +77,21 @@ class ProvenanceHooks:
             return
         dataset = self._catalog.get(dataset_name)
         if hasattr(dataset, "write_provenance"):
-            # Anew each time: what an input holds may have changed since the run began.
-            record = Provenance(self._pipeline, self._catalog).record(dataset_name, node)
-            dataset.write_provenance(record)
+            provenance = Provenance(self._pipeline, self._catalog)
+            loaded = self._loaded.get(node.name, {})
+            dataset.write_provenance(provenance.record(dataset_name, node, loaded))
+
+
+def _refuse_to_overwrite(pipeline: Pipeline, catalog: DataCatalog) -> None:
+    for node in pipeline.nodes:
+        for name in node.outputs:
+            dataset = catalog.get(name)
+            if getattr(dataset, "is_foreign", False):
+                raise ValueError(
+                    f"{node.name} would overwrite {name}, which the catalog takes from "
+                    f"{dataset.place}. Leave the node out with --tags, or give "
+                    "--only-missing-outputs."
+                )
 
 
 class TrainingStateHooks:
@@ -59,6 +99,7 @@ class TrainingStateHooks:
 
     def __init__(self) -> None:
         self._catalog: DataCatalog | None = None
+        self._keys: dict[str, str] = {}
 
     @hook_impl
     def before_pipeline_run(self, catalog: DataCatalog) -> None:
@@ -66,12 +107,15 @@ class TrainingStateHooks:
         self._catalog = catalog
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+    def after_dataset_saved(self, dataset_name: str, data: object, node: Node) -> None:
         """Discard the state after the last of a training node's outputs is on disk."""
+        if isinstance(data, Checkpoint) and "training_key" in data.lineage:
+            self._keys[node.name] = data.lineage["training_key"]
         states = [name for name in node.inputs if name.endswith(".training_state")]
-        if self._catalog is not None and states and dataset_name == node.outputs[-1]:
-            for name in states:
-                self._catalog.load(name).discard()
+        if self._catalog is None or node.name not in self._keys or dataset_name != node.outputs[-1]:
+            return
+        for name in states:
+            self._catalog.load(name).discard(self._keys[node.name])
 
 
 class TrackingHooks:

@@ -47,7 +47,7 @@ class Provenance:
     def expected(self, name: str) -> str:
         """Fingerprint that ``name`` would get if everything were run now."""
         if name not in self._expected:
-            node = self._producers.get(name)
+            node = None if self._is_given(name) else self._producers.get(name)
             self._expected[name] = (
                 self._content_of_input(name)
                 if node is None
@@ -55,10 +55,31 @@ class Provenance:
             )
         return self._expected[name]
 
-    def record(self, name: str, node: Node) -> dict[str, Any]:
-        """What a just saved output was made from, by the versions that were really loaded."""
-        record = self._record(node, name, self._actual)
-        versions = {dataset: self._version(dataset) for dataset in record["inputs"]}
+    def _is_given(self, name: str) -> bool:
+        """Whether the user decides what is loaded: a pinned version, or a checkpoint of theirs."""
+        dataset = self._catalog.get(name)
+        version = getattr(dataset, "_version", None)
+        if version is not None:
+            return version.load is not None
+        return bool(getattr(dataset, "is_foreign", False))
+
+    def input_record(self, name: str) -> dict[str, str | None]:
+        """Fingerprint and version of an input as it is now, at the moment it is loaded."""
+        return {"fingerprint": self._actual(name), "version": self._version(name)}
+
+    def record(
+        self, name: str, node: Node, loaded: dict[str, dict[str, str | None]]
+    ) -> dict[str, Any]:
+        """What a just saved output was made from.
+
+        Args:
+            name: The output.
+            node: The node that made it.
+            loaded: ``input_record`` of each input, taken when it was loaded: another run may have
+                replaced an unversioned table since.
+        """
+        record = self._record(node, name, lambda dataset: str(loaded[dataset]["fingerprint"]))
+        versions = {dataset: loaded[dataset]["version"] for dataset in record["inputs"]}
         return {**record, "fingerprint": _combine(record), "versions": versions}
 
     def freshness(self, name: str) -> Freshness:
@@ -67,7 +88,7 @@ class Provenance:
         if dataset is None or not dataset.exists():
             return Freshness("missing")
         node = self._producers.get(name)
-        if node is None or not hasattr(dataset, "read_provenance"):
+        if node is None or self._is_given(name) or not hasattr(dataset, "read_provenance"):
             return Freshness("fresh")
         kept = dataset.read_provenance()
         if kept is None:
@@ -90,7 +111,9 @@ class Provenance:
         params, inputs = {}, {}
         for dataset in node.inputs:
             if dataset.startswith("params:") or dataset == "parameters":
-                params[dataset.removeprefix("params:")] = _digest(self._catalog.load(dataset))
+                params[dataset.removeprefix("params:")] = parameter_digest(
+                    self._catalog.load(dataset)
+                )
             else:
                 inputs[dataset] = of_input(dataset)
         code = source_digest(node.func)
@@ -110,6 +133,8 @@ class Provenance:
             return str(kept["fingerprint"])
         if kept is not None:
             return f"altered-{kept['content']}"
+        if getattr(dataset, "is_foreign", False):
+            return f"foreign-{dataset.content_digest}"
         return self._content_of_input(name)
 
     def _version(self, name: str) -> str | None:
@@ -118,8 +143,10 @@ class Provenance:
 
     def _content_of_input(self, name: str) -> str:
         dataset = self._catalog.get(name)
+        if getattr(dataset, "is_foreign", False):
+            return f"foreign-{dataset.content_digest}"
         if hasattr(dataset, "read_provenance"):
-            # Made by another pipeline: what it was made from stands for it.
+            # Made by another pipeline, or pinned: what it was made from stands for it.
             try:
                 return str((dataset.read_provenance() or {}).get("fingerprint", f"unknown-{name}"))
             except DatasetError:
@@ -128,7 +155,8 @@ class Provenance:
         return str(digest) if digest is not None else f"unknown-{name}"
 
 
-def _digest(value: object) -> str:
+def parameter_digest(value: object) -> str:
+    """Return a sha256 over what results depend on in a parameter."""
     plain = value.result_fields() if isinstance(value, Params) else value
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -18,7 +18,10 @@ from aquatint.storage import publish_file
 
 
 class RunRecordHooks:
-    """Write ``<data_root>/runs/<run>.json`` at the end of every run, failed ones included."""
+    """Write ``<data_root>/runs/<run>.json`` when a run ends, well or with an error.
+
+    A run that a signal ends leaves none: its trainings say in the log how to go on.
+    """
 
     def __init__(self) -> None:
         self._record: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 
 DRY_RUN_SUFFIX = "_dry_run"
@@ -23,11 +24,25 @@ class LabelledSession(KedroSession):
         **options: Any,  # noqa: ANN401 - Kedro's own options, handed on
     ) -> dict[str, Any]:
         """Run pipelines by name; see ``KedroSession.run``."""
-        run = (self.store.get("runtime_params") or {}).get("run") or {}
+        # From the files as well as from --params; read raw, for the parameters are not typed yet.
+        run = self._get_config_loader()["parameters"].get("run", {})
         label = str(run.get("label") or "")
         if label:
             self._store["session_id"] = f"{self.store['session_id']}-{label}"
         if run.get("dry_run"):
             names = pipeline_names or ["two_stage"]
             pipeline_names = [f"{name}{DRY_RUN_SUFFIX}" for name in names]
+            options = {"runner": options.get("runner")}  # filters choose among nodes of the run
+            self._check_dry_runs(pipeline_names)
         return super().run(pipeline_names=pipeline_names, **options)
+
+    @staticmethod
+    def _check_dry_runs(names: list[str]) -> None:
+        unknown = [name.removesuffix(DRY_RUN_SUFFIX) for name in names if name not in pipelines]
+        if unknown:
+            known = [
+                n.removesuffix(DRY_RUN_SUFFIX) for n in pipelines if n.endswith(DRY_RUN_SUFFIX)
+            ]
+            raise ValueError(
+                f"No dry run of {', '.join(unknown)}; there is one of {', '.join(known)}."
+            )

@@ -49,6 +49,8 @@ def publish_folder(
         temporary.rename(final)
         _sync(final.parent)
     except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise FileExistsError(f"{final} was written by another run meanwhile.") from error
         raise _explained(error, final) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

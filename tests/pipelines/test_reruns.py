@@ -102,3 +102,37 @@ def test_a_label_shows_in_the_version(root):
     run_project(root, tags=["merge"], run={"label": "try-1"})
     catalog = open_catalog(root)
     assert catalog.get("two_stage.stage2.merged_backbone").resolve_load_version().endswith("-try-1")
+
+
+def test_a_pinned_parent_counts_as_a_change(root):
+    old = open_catalog(root).load("two_stage.stage1.checkpoint")
+    run_project(root, tags=["stage1"], two_stage={"stage1": {"train": {"epochs": 1}}})
+    run_project(root, tags=["stage2"], two_stage={"stage1": {"train": {"epochs": 1}}})
+    pin = {"two_stage.stage1.checkpoint": old.lineage["version"]}
+    ran = run_project(
+        root, tags=["stage2"], load_versions=pin, only_missing=True,
+        two_stage={"stage1": {"train": {"epochs": 1}}},
+    )  # fmt: skip
+    assert "train_stage2" in ran
+    stage2 = open_catalog(root).load("two_stage.stage2.checkpoint")
+    assert stage2.lineage["parents"][0]["digest"] == old.digest
+
+
+def test_a_record_tells_what_was_loaded_and_not_what_lies_there_later(root):
+    """Another run replaces an unversioned table while a training runs."""
+    from aquatint.provenance import Provenance
+    from project_runs import PROJECT
+
+    assert PROJECT.exists()
+    catalog = open_catalog(root)
+    node = next(node for node in TWO_STAGE.nodes if node.name.endswith("train_stage1"))
+    provenance = Provenance(TWO_STAGE, catalog)
+    inputs = [name for name in node.inputs if not name.startswith("params:")]
+    loaded = {name: provenance.input_record(name) for name in inputs}
+    before = provenance.record("two_stage.stage1.checkpoint", node, loaded)["fingerprint"]
+    run_project(root, tags=["split"], two_stage={"data": {"split": {"seed": 1}}})
+    later = Provenance(TWO_STAGE, open_catalog(root))
+    after = later.record("two_stage.stage1.checkpoint", node, loaded)["fingerprint"]
+    assert before == after
+    renewed = {name: later.input_record(name) for name in inputs}
+    assert later.record("two_stage.stage1.checkpoint", node, renewed)["fingerprint"] != before

@@ -301,3 +301,42 @@ def test_no_samples_is_an_error(tmp_path, run_params):
     net = make_net()
     with pytest.raises(ValueError, match="at least one sample, got 0"):
         fit(net, Objective(Rows(0), squared), all_open(net), params(), run_params, tmp_path)
+
+
+def test_a_signal_during_the_last_evaluation_ends_the_run(tmp_path, run_params):
+    import os
+    import signal
+
+    net = make_net()
+
+    def evaluate(model):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {"score": 0.0}
+
+    with pytest.raises(SystemExit) as caught:
+        fit(
+            net,
+            Objective(Rows(), squared, evaluate),
+            all_open(net),
+            params(epochs=1),
+            run_params,
+            tmp_path,
+        )
+    assert caught.value.code == 128 + signal.SIGTERM
+
+
+def test_a_kill_while_the_history_is_trimmed_keeps_it(tmp_path, run_params, monkeypatch):
+    from aquatint.training import state
+
+    net = make_net()
+    fit(net, Objective(Rows(), squared), all_open(net), params(), run_params, tmp_path)
+    before = (tmp_path / HISTORY).read_text()
+
+    def crash(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("aquatint.storage._write_bytes", crash)
+        with pytest.raises(Killed):
+            state.HistoryFile(tmp_path, 5)
+    assert (tmp_path / HISTORY).read_text() == before

@@ -264,3 +264,88 @@ def test_zero_shot_embeds_both_sides_in_one_space(retrieval_data):
     assert len(images) == 2
     assert len(texts) == 4
     assert images.shape[1] - 2 == texts.shape[1] - 3 == 32
+
+
+def without(data, **changes):
+    from dataclasses import replace
+
+    return replace(data, tables=replace(data.tables, **changes))
+
+
+def test_data_without_boxes_or_pairs_train_all_the_same(
+    make_plan, retrieval_data, run_params, states
+):
+    tables = retrieval_data.tables
+    bare = without(
+        retrieval_data,
+        relations=tables.relations.iloc[:0],
+        regions=tables.regions.assign(has_box=False),
+    )
+    plan = make_plan("stage2", mode="lora", opening=ALL_OPEN)
+    checkpoint, history = train_retrieval(plan, bare, None, run_params, states)
+    assert (history["loss_bbox"] == 0).all()
+    assert (history["loss_spatial"] == 0).all()
+    assert "heads.bbox_head.0.weight" in checkpoint.weights, "untrained, but part of the model"
+    assert len(predict_test(checkpoint, bare, 4, 0, CPU).boxes) == 0
+
+
+@pytest.mark.parametrize("weights", [{"bbox": 0.0}, {"spatial": 0.0, "itm": 0.0}])
+def test_a_loss_can_be_switched_off(weights, make_plan, retrieval_data, run_params, states):
+    full = {"itc": 1.0, "itm": 1.0, "bbox": 0.1, "spatial": 0.1}
+    plan = make_plan("stage2", loss_weights={**full, **weights})
+    checkpoint, history = train_retrieval(plan, retrieval_data, None, run_params, states)
+    off = {f"loss_{name}" for name in weights}
+    assert not off & set(history.columns)
+    assert restore_model(retrieval_data.backbone, checkpoint) is not None
+
+
+def test_a_ramp_may_start_at_zero(make_plan, retrieval_data, run_params, states):
+    plan = make_plan("stage2", ramped_losses=("bbox",), loss_ramp=(0.0, 1.0))
+    _, history = train_retrieval(plan, retrieval_data, None, run_params, states)
+    assert history.groupby("epoch")["weight_bbox"].first().tolist() == [0.0, 0.1]
+
+
+def test_full_opening_trains_a_half_precision_backbone_in_float32(
+    make_plan, retrieval_data, run_params, states
+):
+    from dataclasses import replace
+
+    half = replace(retrieval_data, backbone=replace(retrieval_data.backbone, dtype="bfloat16"))
+    plan = make_plan("stage2", mode="full", opening=ALL_OPEN)
+    checkpoint, _ = train_retrieval(plan, half, None, run_params, states)
+    assert {t.dtype for t in checkpoint.weights.values()} == {torch.float32}
+
+
+def test_a_precision_that_does_not_go_with_the_backbone_is_refused(
+    make_plan, retrieval_data, run_params, states
+):
+    from dataclasses import replace
+
+    half = replace(retrieval_data, backbone=replace(retrieval_data.backbone, dtype="bfloat16"))
+    run = run_params.model_copy(update={"precision": "float16"})
+    with pytest.raises(ValueError, match="float16 does not go with .* bfloat16"):
+        train_retrieval(make_plan(), half, None, run, states)
+
+
+def test_a_finished_training_leaves_the_states_of_others(
+    make_plan, retrieval_data, run_params, states
+):
+    from pathlib import Path
+
+    first, _ = train_retrieval(make_plan(), retrieval_data, None, run_params, states)
+    train_retrieval(make_plan(epochs=1), retrieval_data, None, run_params, states)
+    states.discard(first.lineage["training_key"])
+    assert len(list(Path(states.root).iterdir())) == 1
+
+
+def test_changed_code_does_not_resume_the_state(
+    make_plan, retrieval_data, run_params, states, monkeypatch
+):
+    from pathlib import Path
+
+    train_retrieval(make_plan(), retrieval_data, None, run_params, states)
+    monkeypatch.setattr(
+        "aquatint.training.retrieval_stage.source_digest", lambda func: "other code"
+    )
+    train_retrieval(make_plan(), retrieval_data, None, run_params, states)
+    assert len(list(Path(states.root).iterdir())) == 2

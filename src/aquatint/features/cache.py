@@ -207,7 +207,7 @@ def _write_shard(
     try:
         if not final.exists():
             publish_folder(final, write, {"recipe": dict(recipe)})
-    except OSError:
+    except FileExistsError:
         # Another run finished the same shard in between: same keys, same recipe, same values.
         if not is_complete(final):
             raise

@@ -65,9 +65,10 @@ class AirborneGeoTextDataset(GeoTextFolderDataset):
         filepath: str,
         tiles: dict[str, Any],
         package: str = "deepforest",
+        test_file: str = "test_951_version.json",
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(filepath=filepath, metadata=metadata)
+        super().__init__(filepath=filepath, test_file=test_file, metadata=metadata)
         self._spec, self._package = AirborneSpec(**tiles), package
 
     @property

@@ -85,6 +85,18 @@ class ArtefactDataset(AbstractVersionedDataset[T, T], Generic[T]):
             path = max((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
         return str(path)
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this is a complete folder from elsewhere, put in a versioned entry's place."""
+        if self._version or not self.is_folder or not self._exists():
+            return False
+        return not _provenance_path(self._load_path(), is_versioned=False).exists()
+
+    @property
+    def content_digest(self) -> str:
+        """Digest of the stored content."""
+        return self._content(self._load_path())
+
     def write_provenance(self, record: dict[str, Any]) -> None:
         """Keep beside this run's version what it was made from, and its content's digest."""
         version = self.resolve_save_version()

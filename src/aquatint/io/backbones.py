@@ -104,6 +104,10 @@ class BackboneDataset(AbstractDataset[Any, Backbone]):
         """Digest of what is loaded; a pocket model's recipe stands for the model it builds."""
         if self._source == "folder" and Path(self._filepath).is_dir():
             return f"{_digest(Path(self._filepath))}-{self._dtype}"
+        if self._source == "pocket":
+            from aquatint.io.pocket import PocketRecipe, pocket_digest
+
+            return f"{pocket_digest(PocketRecipe(**self._recipe))}-{self._dtype}"
         return fingerprint({**self._describe(), "filepath": None})
 
     def _exists(self) -> bool:

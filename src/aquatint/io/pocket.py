@@ -50,6 +50,14 @@ class PocketRecipe:
     num_threads: int = 2
 
 
+def pocket_digest(recipe: PocketRecipe) -> str:
+    """Return the address of a pocket backbone: its recipe, and the code versions that build it."""
+    from aquatint.training.lineage import fingerprint
+    from aquatint.world.geotext import FORMAT_VERSION
+
+    return fingerprint({**asdict(recipe), "build": _BUILD_VERSION, "world": FORMAT_VERSION})
+
+
 def build_pocket(root: Path, recipe: PocketRecipe) -> Path:
     """Return the folder of the pocket backbone, building it unless it is there.
 
@@ -57,9 +65,7 @@ def build_pocket(root: Path, recipe: PocketRecipe) -> Path:
         root: Folder below which pocket backbones lie, one for each recipe.
         recipe: Size and training.
     """
-    from aquatint.training.lineage import fingerprint
-
-    digest = fingerprint({**asdict(recipe), "build": _BUILD_VERSION})
+    digest = pocket_digest(recipe)
     final = root / f"internvl_{recipe.width}x{recipe.num_blocks}_{digest[:12]}"
     if is_folder_complete(final):
         return final

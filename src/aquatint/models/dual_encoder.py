@@ -262,6 +262,8 @@ def position_encoding(grid: int, width: int) -> Tensor:
 
 def _pool_region(patches: Tensor, boxes_cxcywh: Tensor) -> Tensor:
     """Mean of bilinear samples inside each box (ROI align): (N, P, E), (N, 4) -> (N, E)."""
+    if not len(patches):
+        return patches.new_zeros(0, patches.shape[2])
     grid = math.isqrt(patches.shape[1])
     maps = patches.transpose(1, 2).reshape(len(patches), -1, grid, grid)
     steps = (torch.arange(_ROI_BINS, device=patches.device, dtype=patches.dtype) + 0.5) / _ROI_BINS

@@ -135,6 +135,12 @@ class _Loop:
     def num_steps(self) -> int:
         return self.params.epochs * self.windows_per_epoch
 
+    def weights_of(self, epoch: int) -> dict[str, float]:
+        """Loss weights of an epoch, by name; those of 0 in all epochs are left out."""
+        params = self.params
+        active = {name: weight for name, weight in params.loss_weights.items() if weight}
+        return ramped_weights(active, params.ramped_losses, params.loss_ramp, epoch)
+
     def weights(self) -> dict[str, Tensor]:
         """Copies of all parameters that ever train, on the CPU."""
         by_name = dict(self.model.named_parameters())
@@ -145,6 +151,7 @@ class _Loop:
         }
 
     def save(self) -> None:
+        self.progress.scaler_state = self.scaler.state_dict()
         save_state(self.folder, self.model, self.optimizer, self.progress, self.best_weights)
         self.saved_at = time.monotonic()
 
@@ -192,12 +199,16 @@ def fit(
     restored = restore_state(folder, model, loop.optimizer)
     if restored:
         loop.progress, loop.best_weights = restored
+        if loop.progress.scaler_state:
+            loop.scaler.load_state_dict(loop.progress.scaler_state)
         logger.info("Resuming at step %d of %d.", loop.progress.step, loop.num_steps)
     history = HistoryFile(folder, loop.progress.step)
     try:
         with Interruption() as interruption:
             while not loop.progress.is_finished:
                 _run_epoch(loop, history, interruption)
+                if interruption.is_requested:  # during the evaluation; the state is saved
+                    interruption.stop(loop.progress.step, loop.num_steps)
     finally:
         history.close()
     last = loop.weights()
@@ -234,7 +245,8 @@ def _run_epoch(loop: _Loop, history: HistoryFile, interruption: Interruption) ->
         if before is not None and window == first:
             check_frozen(before, loop.model)
         _save_if_due(loop, interruption)
-    if before is not None and first == 0:
+    # A weight that its ramp starts at 0 reaches nothing yet.
+    if before is not None and first == 0 and all(loop.weights_of(epoch).values()):
         check_trained(before, loop.model)
     _finish_epoch(loop, history)
 
@@ -244,9 +256,7 @@ def _take_step(loop: _Loop, positions: Tensor) -> dict[str, Any]:
     import torch
 
     params, progress = loop.params, loop.progress
-    weights = ramped_weights(
-        params.loss_weights, params.ramped_losses, params.loss_ramp, progress.epoch
-    )
+    weights = loop.weights_of(progress.epoch)
     rate = params.optimizer.learning_rate * cosine_factor(
         progress.step, loop.num_steps, params.optimizer.warmup_fraction
     )

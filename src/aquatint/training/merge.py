@@ -68,13 +68,14 @@ def merge_checkpoint(backbone: Backbone, checkpoint: Checkpoint) -> MergedBackbo
         checkpoint: Checkpoint of a retrieval stage.
 
     Raises:
-        MergeError: If a hidden state moves by more than 1e-4 of the unmerged one's largest value.
+        MergeError: If a hidden state moves by more than 1e-4 times the largest one (at least 1).
     """
     inner = restore_model(_in_float32(backbone), checkpoint).backbone
     before = _probe(inner)
     merged = merge_lora(inner)
     difference = max(
-        float((old - new).abs().max()) for old, new in zip(before, _probe(merged), strict=True)
+        float((old - new).abs().max() / old.abs().max().clamp(min=1))
+        for old, new in zip(before, _probe(merged), strict=True)
     )
     if difference > _MAX_DIFFERENCE:
         raise MergeError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from aquatint.data.geotext_records import read_raw_records
+from aquatint.data.image_files import is_plain_relative_path
 from aquatint.data.sources import GeoTextFolder
 from aquatint.features.cache import FeatureStore
 from aquatint.features.images import load_image
@@ -19,7 +20,7 @@ from aquatint.features.text import TextEncoder
 from aquatint.models.backbone import Backbone
 from aquatint.training.freezing import open_parameters
 from aquatint.training.retrieval_losses import RetrievalLosses
-from aquatint.training.retrieval_stage import StagePlan, build_model
+from aquatint.training.retrieval_stage import RetrievalSpec, StagePlan, build_model
 
 _BATCH = 2
 
@@ -47,15 +48,19 @@ def summarise_data(folder: GeoTextFolder, num_samples: int = _BATCH) -> DataSumm
     Raises:
         ValueError: If a file is no JSON list, or fewer than ``num_samples`` images exist.
     """
-    records: list[dict[str, Any]] = []
-    for file in (folder.train_file, folder.test_file):
-        content = json.loads(Path(file).read_text())
-        if not isinstance(content, list):
-            raise ValueError(f"{file} must hold a JSON list of records, got {type(content)}.")
-        records += content
+    records = [
+        record
+        for file in (folder.train_file, folder.test_file)
+        for record in read_raw_records(Path(file))
+        if isinstance(record, dict)
+    ]
     root = Path(folder.image_root)
     names = {str(record.get("image")): record for record in records}
-    found = {name: record for name, record in names.items() if (root / name).is_file()}
+    found = {
+        name: record
+        for name, record in names.items()
+        if is_plain_relative_path(name) and (root / name).is_file()
+    }
     if len(found) < num_samples:
         raise ValueError(
             f"Of {len(names)} images named in {folder.train_file} and {folder.test_file}, "
@@ -72,27 +77,38 @@ def _caption(record: dict[str, Any]) -> str:
 
 
 def check_disk(
-    store: FeatureStore, backbone: Backbone, num_images: int, num_texts: int, max_tokens: int
+    store: FeatureStore, backbone: Backbone, num_images: int, num_texts: int, spec: RetrievalSpec
 ) -> dict[str, float]:
-    """Project the size of the feature caches in fp16 and compare it with the free space.
+    """Project the size of each feature cache in fp16; compare it with limit and free space.
+
+    Args:
+        store: Where caches lie and how large one may grow.
+        backbone: Model whose widths decide.
+        num_images: Images of all splits.
+        num_texts: Captions and sentences of all splits.
+        spec: Token grid and longest text.
 
     Raises:
-        ValueError: If the caches would not fit.
+        ValueError: If a cache exceeds its limit, or all together the free space.
     """
     sizes = backbone.sizes
-    image_bytes = 2 * (sizes.grid**2 + 1) * sizes.vision_width + 3 * sizes.image_size_px**2
-    text_bytes = 2 * max_tokens * sizes.text_width
-    needed_gb = (num_images * image_bytes + num_texts * text_bytes) / 1e9
+    each_gb = {
+        "pixels": num_images * 3 * sizes.image_size_px**2 / 1e9,
+        "image_features": num_images * 2 * (spec.token_grid**2 + 1) * sizes.vision_width / 1e9,
+        "text_features": num_texts * 2 * spec.max_tokens * sizes.text_width / 1e9,
+    }
+    needed_gb = sum(each_gb.values())
     root = Path(store.root)
     existing = next(path for path in (root, *root.parents) if path.exists())
     free_gb = shutil.disk_usage(existing).free / 1e9
-    if needed_gb > min(free_gb, store.max_gigabytes):
+    if needed_gb > free_gb or max(each_gb.values()) > store.max_gigabytes:
+        listed = ", ".join(f"{name} {value:.1f} GB" for name, value in each_gb.items())
         raise ValueError(
-            f"The feature caches would need {needed_gb:.1f} GB; {free_gb:.1f} GB are free at "
-            f"{existing} and max_gigabytes is {store.max_gigabytes:g}. Free space, raise the limit "
+            f"The feature caches would need {listed}; {free_gb:.1f} GB are free at {existing} and "
+            f"max_gigabytes of one cache is {store.max_gigabytes:g}. Free space, raise the limit "
             "or lower token_grid and max_tokens."
         )
-    return {"needed_gb": round(needed_gb, 4), "free_gb": round(free_gb, 1)}
+    return {**{k: round(v, 4) for k, v in each_gb.items()}, "free": round(free_gb, 1)}
 
 
 def check_stages(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from aquatint.metrics.ranks import top_candidates
 from aquatint.models.dual_encoder import TextEncoding
 from aquatint.models.retrieval_model import RetrievalModel
 from aquatint.training.retrieval_samples import RetrievalSources, RetrievalTables
@@ -187,10 +188,9 @@ def score_matches(
         Rows of the candidate images, best cosine first, and their match logits; both
         (num_captions, k) with k = min(top_k, N).
     """
-    k = min(top_k, len(encoded.image_embeds))
     device = next(model.parameters()).device
-    similarity = encoded.text_embeds[:num_captions] @ encoded.image_embeds.T
-    candidates = similarity.topk(k, dim=1).indices
+    candidates = top_candidates(encoded.text_embeds[:num_captions], encoded.image_embeds, top_k)
+    k = candidates.shape[1]
     scores = []
     for row in range(num_captions):
         patches = encoded.patches[candidates[row]].float().to(device)

@@ -155,7 +155,9 @@ def predict_zero_shot(
         inputs = normalize(sources.pixels(rows).to(device)).to(model.dtype)
         tokens = model.model.get_image_features(pixel_values=inputs).pooler_output
         images.append(tokens.float().mean(dim=1).cpu())
-    texts = _pool_states(sources, np.arange(len(tables.captions)), pooling[1])
+    rows = np.arange(len(tables.captions))
+    parts = np.array_split(rows, -(-len(rows) // batch_size))
+    texts = torch.cat([_pool_states(sources, part, pooling[1]) for part in parts])
     return (
         embedding_table(tables.images[_IMAGE_IDS], F.normalize(torch.cat(images), dim=-1)),
         embedding_table(tables.captions[_CAPTION_IDS], F.normalize(texts, dim=-1)),
@@ -197,16 +199,19 @@ def corrupted_recalls(
     encoded = _encode(model, tables, sources, checkpoint, batch_size)
     groups = building_groups(tables)
     texts = encoded.text_embeds[: len(tables.captions)]
-    pixels = sources.pixels(np.arange(len(tables.images))).numpy()
+    parts = np.array_split(np.arange(len(tables.images)), -(-len(tables.images) // batch_size))
     rows = []
     # None for the clean images, which the others are compared with.
     kinds: list[tuple[Corruption | None, int]] = [(None, 0), *corruptions]
     for kind, severity in tqdm(kinds, desc="corruptions", disable=None, leave=False):
-        changed = pixels if kind is None else corrupt(pixels, kind, severity, seed=severity)
-        embeds = [
-            model.heads.encode_image(model.encode_pixels(torch.from_numpy(part).to(device))).embeds
-            for part in np.array_split(changed, -(-len(changed) // batch_size))
-        ]
+        embeds = []
+        for part in parts:
+            pixels = sources.pixels(part).numpy()
+            # The first row in the seed: no two batches share their draws.
+            seed = severity * 10_000_000 + int(part[0])
+            changed = pixels if kind is None else corrupt(pixels, kind, severity, seed)
+            tokens = model.encode_pixels(torch.from_numpy(changed).to(device))
+            embeds.append(model.heads.encode_image(tokens).embeds)
         ranks = retrieval_ranks(torch.cat(embeds).cpu(), texts, *groups)
         metrics = recall_metrics(ranks.text_to_image)
         rows.append(

@@ -19,9 +19,11 @@ from aquatint.models.backbone import Backbone
 from aquatint.models.dual_encoder import DualEncoder
 from aquatint.models.retrieval_model import RetrievalModel, open_backbone
 from aquatint.params import RunParams, StageParams
+from aquatint.source_digest import source_digest
 from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError, load_weights
 from aquatint.training.fit import FitResult, Objective, Opening, fit
 from aquatint.training.lineage import environment, fingerprint, table_digest
+from aquatint.training.precision import prepare_device
 from aquatint.training.retrieval_inference import encode_split
 from aquatint.training.retrieval_losses import RetrievalLosses
 from aquatint.training.retrieval_samples import (
@@ -108,7 +110,8 @@ def build_model(
             f"catalog gives {backbone.name} with {backbone.digest[:12]}. Give the backbone that "
             "the stage was trained on, or train the stage again."
         )
-    inner = backbone.load()
+    # Fully opened weights train in float32: bf16 loses updates below 1/256 of a weight.
+    inner = backbone.load(dtype="float32" if spec.mode == "full" else None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         heads = DualEncoder(**spec.heads)
@@ -190,6 +193,11 @@ def train_retrieval(
     Returns:
         Checkpoint at the best validation score, and the history, one row a step.
     """
+    if data.backbone.dtype not in ("float32", run.precision) and run.precision != "float32":
+        raise ValueError(
+            f"run.precision {run.precision} does not go with a backbone loaded in "
+            f"{data.backbone.dtype}; make them equal, or one of them float32."
+        )
     model, groups = build_model(data.backbone, plan.spec, run.seed)
     tables, sources = data.sources("train", plan.spec.max_tokens)
     if parent is None:
@@ -204,19 +212,23 @@ def train_retrieval(
         is_live=lambda: model.is_backbone_open,
         seed=run.seed,
     )
-    losses = RetrievalLosses(tuple(plan.params.loss_weights), plan.negatives)
+    losses = RetrievalLosses(
+        tuple(name for name, weight in plan.params.loss_weights.items() if weight), plan.negatives
+    )
+    groups = _reached_groups(groups, plan, tables)
     key = _training_key(plan, data, parent, run)
     objective = Objective(samples, losses, _validation(plan, data))
     opening = Opening(groups, lambda epoch: set(plan.opening[min(epoch, len(plan.opening) - 1)]))
     result = fit(model, objective, opening, plan.params, run, states.for_fingerprint(key))
-    lineage = _lineage(plan, data, parent, run, result)
-    buffers = {f"heads.{name}": tensor.cpu() for name, tensor in model.heads.named_buffers()}
+    lineage = {"training_key": key, **_lineage(plan, data, parent, run, result)}
+    # Statistics, and heads that this stage left as they were: a checkpoint holds all of them.
+    fixed = {f"heads.{name}": t.detach().cpu() for name, t in model.heads.state_dict().items()}
     is_last_best = result.best_weights is result.last_weights
     checkpoint = Checkpoint(
-        {**result.best_weights, **buffers},
+        {**fixed, **result.best_weights},
         asdict(plan.spec),
         lineage,
-        {} if is_last_best else {**result.last_weights, **buffers},
+        {} if is_last_best else {**fixed, **result.last_weights},
     )
     return checkpoint, pd.DataFrame(result.history)
 
@@ -232,6 +244,25 @@ def fit_scalers(
     inputs = sources.inputs(rows[0], rows[1], is_live=False)
     heads.vision_scaler.fit(inputs["image_tokens"].flatten(0, 1))
     heads.text_scaler.fit(inputs["text_tokens"][inputs["attention_mask"].bool()])
+
+
+def _reached_groups(
+    groups: dict[str, list[str]], plan: StagePlan, tables: RetrievalTables
+) -> dict[str, list[str]]:
+    """Leave out heads that no loss of this stage reaches: a weight of 0, or no targets at all."""
+    weights = {str(name): weight for name, weight in plan.params.loss_weights.items()}
+    num_targets = {
+        "itm": len(tables.captions),
+        "bbox": len(tables.located_regions) * plan.regions_per_image,
+        "spatial": len(tables.relations),
+    }
+    idle = tuple(
+        f"heads.{name}_head." for name, n in num_targets.items() if not n or not weights.get(name)
+    )
+    return {
+        group: [name for name in names if not name.startswith(idle)]
+        for group, names in groups.items()
+    }
 
 
 def _carry_over(model: RetrievalModel, parent: Checkpoint) -> None:
@@ -302,7 +333,9 @@ def _training_key(
             "backbone": data.backbone.digest,
             "parent": parent.digest if parent else None,
             "run": {"seed": run.seed, "precision": run.precision, "threads": run.num_threads},
-            "torch": torch.__version__,
+            "device": prepare_device(run).type,
+            "code": source_digest(train_retrieval),
+            "environment": environment(),
         }
     )
 

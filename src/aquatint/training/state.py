@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import random
@@ -11,7 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aquatint.storage import DamagedArtefactError, is_complete, publish_folder, verify_folder
+from aquatint.storage import (
+    DamagedArtefactError,
+    is_complete,
+    publish_file,
+    publish_folder,
+    verify_folder,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -44,9 +51,9 @@ class TrainingStateFolder:
         states = [path for path in Path(self.root).glob("*/step-*") if is_complete(path)]
         return max((int(path.name.split("-")[1]) for path in states), default=None)
 
-    def discard(self) -> None:
-        """Delete every state below the folder."""
-        shutil.rmtree(self.root, ignore_errors=True)
+    def discard(self, fingerprint: str) -> None:
+        """Delete the states of one training; those of others stay resumable."""
+        shutil.rmtree(self.for_fingerprint(fingerprint), ignore_errors=True)
 
 
 @dataclass
@@ -64,6 +71,7 @@ class Progress:
         epochs_without_gain: Evaluations since the best one.
         train_seconds: Time spent in steps, over all attempts.
         random_state: State of Python's generator.
+        scaler_state: State of the fp16 loss scaler; empty without one.
     """
 
     step: int = 0
@@ -76,6 +84,7 @@ class Progress:
     epochs_without_gain: int = 0
     train_seconds: float = 0.0
     random_state: list[Any] = field(default_factory=list)
+    scaler_state: dict[str, Any] = field(default_factory=dict)
 
 
 def save_state(
@@ -113,7 +122,7 @@ def save_state(
 
     suffix = "done" if progress.is_finished else "evaluated" if progress.is_evaluated else "step"
     final = folder / f"step-{progress.step:08d}-{_ORDER[suffix]}{suffix}"
-    if not final.exists():
+    with contextlib.suppress(FileExistsError):  # the same step of the same training
         publish_folder(final, write)
     for old in _states(folder)[_KEPT_STATES:]:
         shutil.rmtree(old, ignore_errors=True)
@@ -213,7 +222,8 @@ class HistoryFile:
             ]
             # A step's validation values came as a second line, which replaces the first.
             self.rows = list({row["step"]: row for row in rows if row["step"] < num_steps}.values())
-        path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        # As a whole: a kill between truncating and writing would lose the rows for good.
+        publish_file(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
         self._file = path.open("a")
 
     def append(self, row: dict[str, Any]) -> None:

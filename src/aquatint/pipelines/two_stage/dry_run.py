@@ -65,7 +65,7 @@ def check_two_stage(  # noqa: PLR0913 - one argument for each catalog entry
         "missing_images": data.num_missing,
         "device": str(device),
         "backbone": {"name": backbone.name, **vars(backbone.sizes)},
-        "disk": check_disk(store, backbone, data.num_images, texts, features.max_tokens),
+        "disk_gb": check_disk(store, backbone, data.num_images, texts, plans[0].spec),
         "stages": check_stages(plans, backbone, data.sample, device),
     }
     for name, value in findings.items():
