@@ -40,7 +40,7 @@ def backbone(tmp_path_factory):
 
 
 def make_checkpoint(backbone, mode):
-    from aquatint.training.retrieval_stage import RetrievalSpec, build_model
+    from aquatint.training.retrieval_models import RetrievalSpec, build_model
 
     spec = RetrievalSpec(
         heads={"vision_width": 32, "text_width": 32, "is_enhanced": True, "width": 16},

@@ -19,7 +19,8 @@ def heads_spec(backbone, is_enhanced, **changes):
 @pytest.fixture
 def make_plan(backbone):
     from aquatint.params import OptimizerParams, StageParams
-    from aquatint.training.retrieval_stage import RetrievalSpec, StagePlan
+    from aquatint.training.retrieval_models import RetrievalSpec
+    from aquatint.training.retrieval_stage import StagePlan
 
     def make(name="stage1", mode="none", opening=(("adapters", "heads"),), **changes):
         is_enhanced = name != "stage1"

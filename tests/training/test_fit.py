@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from aquatint.params import OptimizerParams, RunParams, StageParams
-from aquatint.training.fit import NonFiniteLossError, Objective, Opening, epoch_order, fit
+from aquatint.training.fit import NonFiniteLossError, epoch_order, fit
 from aquatint.training.freezing import FreezingError
+from aquatint.training.objective import Objective, Opening
 from aquatint.training.state import HISTORY
 
 

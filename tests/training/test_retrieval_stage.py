@@ -9,9 +9,10 @@ from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError
 from aquatint.training.merge import merge_checkpoint
 from aquatint.training.retrieval_inference import encode_split
 from aquatint.training.retrieval_losses import RetrievalLosses
+from aquatint.training.retrieval_models import build_model, restore_model
 from aquatint.training.retrieval_predictions import predict_test, predict_zero_shot
 from aquatint.training.retrieval_samples import RetrievalSamples
-from aquatint.training.retrieval_stage import build_model, restore_model, train_retrieval
+from aquatint.training.retrieval_stage import train_retrieval
 
 ALL_OPEN = (("adapters", "heads", "block_1", "block_2"),)
 CPU = torch.device("cpu")
@@ -71,7 +72,7 @@ def test_stage1_changes_what_it_lists_and_nothing_of_the_backbone(stage1, backbo
 
 
 def restore_spec(checkpoint):
-    from aquatint.training.retrieval_stage import RetrievalSpec
+    from aquatint.training.retrieval_models import RetrievalSpec
 
     return RetrievalSpec(**checkpoint.spec)
 

@@ -152,7 +152,8 @@ def _train_captioning(
     from aquatint.models.backbone import IMAGENET_MEAN, IMAGENET_STD
     from aquatint.params import OptimizerParams, RunParams, StageParams
     from aquatint.training.captioning import CaptioningModel, CaptioningSamples, captioning_losses
-    from aquatint.training.fit import Objective, Opening, fit
+    from aquatint.training.fit import fit
+    from aquatint.training.objective import Objective, Opening
 
     samples = CaptioningSamples(
         images, tokenizer, model.config.image_seq_length, recipe.max_tokens, recipe.seed

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from aquatint.params import RunParams, StageParams
 from aquatint.training.freezing import check_frozen, check_trained, open_parameters, tensor_digests
 from aquatint.training.interruption import Interruption
-from aquatint.training.optim import build_adamw, set_learning_rate
-from aquatint.training.precision import (
-    autocast,
-    peak_memory_mb,
-    prepare_device,
-    reset_peak_memory,
-)
-from aquatint.training.schedules import cosine_factor, ramped_weights
-from aquatint.training.state import HistoryFile, Progress, restore_state, save_state
+from aquatint.training.loop import Loop, efficiency
+from aquatint.training.objective import FitResult, Objective, Opening
+from aquatint.training.optim import set_learning_rate
+from aquatint.training.precision import autocast, prepare_device, reset_peak_memory
+from aquatint.training.schedules import cosine_factor
+from aquatint.training.state import HistoryFile, restore_state
 
 if TYPE_CHECKING:
     import torch
@@ -31,129 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LossTerms = dict[str, "Tensor"]
-
 
 class NonFiniteLossError(RuntimeError):
     """A loss or a gradient became NaN or infinite; the step was not taken."""
-
-
-class Samples(Protocol):
-    """Training data that a loop can fetch by position."""
-
-    def __len__(self) -> int:
-        """Number of samples of an epoch."""
-
-    def batch(self, positions: Tensor) -> dict[str, Any]:
-        """Return one batch as tensors by name; positions have shape (B,)."""
-
-    def identify(self, positions: Tensor) -> list[str]:
-        """Return the ids a person would look up, for error messages."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What a stage learns from and how it is judged.
-
-    Attributes:
-        samples: Training data.
-        compute_losses: ``(model, batch) -> unweighted terms by loss name``, each of shape ().
-        evaluate: ``(model) -> metrics`` with the key ``score``, higher is better; None to go
-            without validation, and then the last weights are the result.
-    """
-
-    samples: Samples
-    compute_losses: Callable[[Any, dict[str, Any]], LossTerms]
-    evaluate: Callable[[Any], dict[str, float]] | None = None
-
-
-@dataclass(frozen=True)
-class Opening:
-    """Which parameters train, and when.
-
-    Attributes:
-        groups: Names of all parameters that ever train, by group.
-        open_groups: Groups that train in an epoch counted from 0.
-    """
-
-    groups: Mapping[str, Sequence[str]]
-    open_groups: Callable[[int], set[str]]
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What a training leaves.
-
-    Attributes:
-        best_weights: Trained parameters at the best validation score, by name.
-        last_weights: Trained parameters after the last step.
-        history: One row a step: losses, weights of the losses, rate, and validation metrics.
-        efficiency: Steps, seconds, steps per second, peak memory and parameter counts.
-    """
-
-    best_weights: dict[str, Tensor]
-    last_weights: dict[str, Tensor]
-    history: list[dict[str, Any]]
-    efficiency: dict[str, Any]
-
-
-@dataclass
-class _Loop:
-    """Everything a step needs; lives as long as one call of ``fit``."""
-
-    model: nn.Module
-    objective: Objective
-    opening: Opening
-    params: StageParams
-    run: RunParams
-    folder: Path
-    device: torch.device
-    optimizer: torch.optim.AdamW = field(init=False)
-    scaler: torch.amp.GradScaler = field(init=False)
-    progress: Progress = field(default_factory=Progress)
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    saved_at: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        import torch
-
-        self.model.to(self.device)
-        self.optimizer = build_adamw(self.model, self.opening.groups, self.params.optimizer)
-        self.scaler = torch.amp.GradScaler(
-            self.device.type, enabled=self.run.precision == "float16"
-        )
-
-    @property
-    def window_size(self) -> int:
-        return self.params.batch_size * self.params.gradient_accumulation_steps
-
-    @property
-    def windows_per_epoch(self) -> int:
-        return math.ceil(len(self.objective.samples) / self.window_size)
-
-    @property
-    def num_steps(self) -> int:
-        return self.params.epochs * self.windows_per_epoch
-
-    def weights_of(self, epoch: int) -> dict[str, float]:
-        """Loss weights of an epoch, by name; those of 0 in all epochs are left out."""
-        params = self.params
-        active = {name: weight for name, weight in params.loss_weights.items() if weight}
-        return ramped_weights(active, params.ramped_losses, params.loss_ramp, epoch)
-
-    def weights(self) -> dict[str, Tensor]:
-        """Copies of all parameters that ever train, on the CPU."""
-        by_name = dict(self.model.named_parameters())
-        return {
-            name: by_name[name].detach().cpu().clone()
-            for names in self.opening.groups.values()
-            for name in names
-        }
-
-    def save(self) -> None:
-        self.progress.scaler_state = self.scaler.state_dict()
-        save_state(self.folder, self.model, self.optimizer, self.progress, self.best_weights)
-        self.saved_at = time.monotonic()
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> Tensor:
@@ -194,7 +69,7 @@ def fit(
     if len(objective.samples) == 0:
         raise ValueError("A training needs at least one sample, got 0.")
     device = prepare_device(run)
-    loop = _Loop(model, objective, opening, params, run, folder, device)
+    loop = Loop(model, objective, opening, params, run, folder, device)
     reset_peak_memory(device)
     restored = restore_state(folder, model, loop.optimizer)
     if restored:
@@ -212,10 +87,10 @@ def fit(
     finally:
         history.close()
     last = loop.weights()
-    return FitResult(loop.best_weights or last, last, history.rows, _efficiency(loop))
+    return FitResult(loop.best_weights or last, last, history.rows, efficiency(loop))
 
 
-def _run_epoch(loop: _Loop, history: HistoryFile, interruption: Interruption) -> None:
+def _run_epoch(loop: Loop, history: HistoryFile, interruption: Interruption) -> None:
     """Train one epoch from wherever it stands, evaluate it, and save the state."""
     progress, epoch = loop.progress, loop.progress.epoch
     open_groups = loop.opening.open_groups(epoch)
@@ -251,7 +126,7 @@ def _run_epoch(loop: _Loop, history: HistoryFile, interruption: Interruption) ->
     _finish_epoch(loop, history)
 
 
-def _take_step(loop: _Loop, positions: Tensor) -> dict[str, Any]:
+def _take_step(loop: Loop, positions: Tensor) -> dict[str, Any]:
     """One optimizer step over one accumulation window; returns its history row."""
     import torch
 
@@ -291,7 +166,7 @@ def _take_step(loop: _Loop, positions: Tensor) -> dict[str, Any]:
     }
 
 
-def _step_optimizer(loop: _Loop, positions: Tensor) -> float:
+def _step_optimizer(loop: Loop, positions: Tensor) -> float:
     """Clip the gradients and step, unless they are not finite; return their norm."""
     import torch
 
@@ -313,7 +188,7 @@ def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     }
 
 
-def _non_finite_message(loop: _Loop, values: Mapping[str, Tensor], positions: Tensor) -> str:
+def _non_finite_message(loop: Loop, values: Mapping[str, Tensor], positions: Tensor) -> str:
     found = ", ".join(f"{name} {float(value.detach()):g}" for name, value in values.items())
     ids = ", ".join(loop.objective.samples.identify(positions)[:8])
     return (
@@ -323,7 +198,7 @@ def _non_finite_message(loop: _Loop, values: Mapping[str, Tensor], positions: Te
     )
 
 
-def _save_if_due(loop: _Loop, interruption: Interruption) -> None:
+def _save_if_due(loop: Loop, interruption: Interruption) -> None:
     """Save the state every N steps or M minutes, or because the process was asked to stop."""
     if interruption.is_requested:
         loop.save()
@@ -333,7 +208,7 @@ def _save_if_due(loop: _Loop, interruption: Interruption) -> None:
         loop.save()
 
 
-def _finish_epoch(loop: _Loop, history: HistoryFile) -> None:
+def _finish_epoch(loop: Loop, history: HistoryFile) -> None:
     """Evaluate, keep the best weights, stop early if nothing improves, save the state."""
     progress = loop.progress
     if loop.objective.evaluate:
@@ -352,7 +227,7 @@ def _finish_epoch(loop: _Loop, history: HistoryFile) -> None:
     loop.save()
 
 
-def _keep_best(loop: _Loop, score: float) -> None:
+def _keep_best(loop: Loop, score: float) -> None:
     progress = loop.progress
     if progress.best_score is None or score > progress.best_score:
         progress.best_score, progress.best_step = score, progress.step
@@ -362,7 +237,7 @@ def _keep_best(loop: _Loop, score: float) -> None:
         progress.epochs_without_gain += 1
 
 
-def _log_epoch(loop: _Loop, rows: list[dict[str, Any]]) -> None:
+def _log_epoch(loop: Loop, rows: list[dict[str, Any]]) -> None:
     epoch = loop.progress.epoch
     mine = [row for row in rows if row["epoch"] == epoch]
     means = {name: sum(row[name] for row in mine) / len(mine) for name in mine[0] if "loss" in name}
@@ -375,25 +250,3 @@ def _log_epoch(loop: _Loop, rows: list[dict[str, Any]]) -> None:
         loop.num_steps,
         ", ".join(f"{name} {value:.4f}" for name, value in shown.items()),
     )
-
-
-def _efficiency(loop: _Loop) -> dict[str, Any]:
-    seconds = loop.progress.train_seconds
-    trained = {name for names in loop.opening.groups.values() for name in names}
-    counts = {name: p.numel() for name, p in loop.model.named_parameters()}
-    return {
-        "num_steps": loop.progress.step,
-        "best_step": loop.progress.best_step,
-        "best_score": loop.progress.best_score,
-        "train_seconds": round(seconds, 2),
-        "steps_per_second": round(loop.progress.step / seconds, 3) if seconds else None,
-        "peak_memory_mb": peak_memory_mb(loop.device),
-        "num_trainable_parameters": sum(counts[name] for name in trained),
-        "num_parameters": sum(counts.values()),
-        "num_trainable_by_group": {
-            group: sum(counts[name] for name in names)
-            for group, names in loop.opening.groups.items()
-        },
-        "device": str(loop.device),
-        "num_threads": loop.run.num_threads,
-    }

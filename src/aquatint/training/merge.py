@@ -13,7 +13,7 @@ import torch
 from aquatint.models.backbone import Backbone
 from aquatint.models.retrieval_model import merge_lora
 from aquatint.training.checkpoint import Checkpoint, weights_digest
-from aquatint.training.retrieval_stage import restore_model
+from aquatint.training.retrieval_models import restore_model
 
 if TYPE_CHECKING:
     from transformers import InternVLForConditionalGeneration

@@ -20,7 +20,8 @@ from aquatint.features.text import TextEncoder
 from aquatint.models.backbone import Backbone
 from aquatint.training.freezing import open_parameters
 from aquatint.training.retrieval_losses import RetrievalLosses
-from aquatint.training.retrieval_stage import RetrievalSpec, StagePlan, build_model
+from aquatint.training.retrieval_models import RetrievalSpec, build_model
+from aquatint.training.retrieval_stage import StagePlan
 
 _BATCH = 2
 

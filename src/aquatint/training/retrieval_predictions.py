@@ -25,8 +25,9 @@ from aquatint.training.retrieval_inference import (
     predict_relations,
     score_matches,
 )
+from aquatint.training.retrieval_models import restore_model
 from aquatint.training.retrieval_samples import RetrievalSources, RetrievalTables
-from aquatint.training.retrieval_stage import RetrievalData, building_groups, restore_model
+from aquatint.training.retrieval_stage import RetrievalData, building_groups
 
 _IMAGE_IDS = ["image_id", "building_id"]
 _CAPTION_IDS = ["caption_id", "image_id", "building_id"]

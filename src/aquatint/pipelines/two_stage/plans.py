@@ -10,7 +10,8 @@ from aquatint.pipelines.two_stage.params import AlignmentParams, ModelParams, Re
 
 if TYPE_CHECKING:
     # Not named by any node, so Kedro's validation needs no sight of them; they import torch.
-    from aquatint.training.retrieval_stage import RetrievalSpec, StagePlan
+    from aquatint.training.retrieval_models import RetrievalSpec
+    from aquatint.training.retrieval_stage import StagePlan
 
 
 def alignment_plan(
@@ -58,7 +59,7 @@ def _spec(
     refinement: RefinementParams | None,
 ) -> RetrievalSpec:
     """Architecture of a stage; without ``refinement``, stage 1's simple one."""
-    from aquatint.training.retrieval_stage import RetrievalSpec
+    from aquatint.training.retrieval_models import RetrievalSpec
 
     sizes = backbone.sizes
     widths = {"vision_width": sizes.vision_width, "text_width": sizes.text_width}

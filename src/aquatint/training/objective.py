@@ -1,0 +1,71 @@
+"""What a training is given and what it leaves: samples, losses, openings, results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LossTerms = dict[str, "Tensor"]
+
+
+class Samples(Protocol):
+    """Training data that a loop can fetch by position."""
+
+    def __len__(self) -> int:
+        """Number of samples of an epoch."""
+
+    def batch(self, positions: Tensor) -> dict[str, Any]:
+        """Return one batch as tensors by name; positions have shape (B,)."""
+
+    def identify(self, positions: Tensor) -> list[str]:
+        """Return the ids a person would look up, for error messages."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a stage learns from and how it is judged.
+
+    Attributes:
+        samples: Training data.
+        compute_losses: ``(model, batch) -> unweighted terms by loss name``, each of shape ().
+        evaluate: ``(model) -> metrics`` with the key ``score``, higher is better; None to go
+            without validation, and then the last weights are the result.
+    """
+
+    samples: Samples
+    compute_losses: Callable[[Any, dict[str, Any]], LossTerms]
+    evaluate: Callable[[Any], dict[str, float]] | None = None
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Which parameters train, and when.
+
+    Attributes:
+        groups: Names of all parameters that ever train, by group.
+        open_groups: Groups that train in an epoch counted from 0.
+    """
+
+    groups: Mapping[str, Sequence[str]]
+    open_groups: Callable[[int], set[str]]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training leaves.
+
+    Attributes:
+        best_weights: Trained parameters at the best validation score, by name.
+        last_weights: Trained parameters after the last step.
+        history: One row a step: losses, weights of the losses, rate, and validation metrics.
+        efficiency: Steps, seconds, steps per second, peak memory and parameter counts.
+    """
+
+    best_weights: dict[str, Tensor]
+    last_weights: dict[str, Tensor]
+    history: list[dict[str, Any]]
+    efficiency: dict[str, Any]
