@@ -44,5 +44,5 @@ def test_a_tracker_that_is_not_installed_is_told_before_the_run(monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(hooks.importlib, "import_module", missing)
-    with pytest.raises(ImportError, match=r"pip install 'aquatint\[wandb\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[wandb\]'"):
         hooks._import_tracker("wandb")

@@ -155,7 +155,7 @@ def _import_tracker(name: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            f"run.trackers names {name}, which is not installed: pip install 'aquatint[{name}]'."
+            f"run.trackers names {name}, which is not installed: pip install -e '.[{name}]'."
         ) from error
 
 
