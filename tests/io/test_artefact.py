@@ -190,3 +190,31 @@ def test_provenance_lies_with_its_version_and_notices_a_change(tmp_path):
 
 def test_a_damaged_error_is_a_value_error():
     assert issubclass(DamagedArtefactError, ValueError)
+
+
+def test_a_folder_from_elsewhere_is_known_as_foreign_and_followed_by_content(tmp_path):
+    """docs/your_data.md: a checkpoint of another machine, put into the catalog without versions."""
+    checkpoints(tmp_path).save(checkpoint())
+    place = tmp_path / "checkpoint" / OLD / "checkpoint"
+    foreign = CheckpointDataset(filepath=str(place))
+    assert foreign.is_foreign
+    assert foreign.load().digest == checkpoint().digest
+    first = foreign.content_digest
+    other = tmp_path / "other"
+    CheckpointDataset(filepath=str(other)).save(checkpoint(2.0))
+    assert CheckpointDataset(filepath=str(other)).content_digest != first
+    assert not checkpoints(tmp_path).is_foreign, "a versioned entry is the project's own"
+
+
+def test_no_node_overwrites_a_foreign_checkpoint(tmp_path):
+    from kedro.io import DataCatalog
+    from kedro.pipeline import Node, Pipeline
+
+    from aquatint.hooks import _refuse_to_overwrite
+
+    checkpoints(tmp_path).save(checkpoint())
+    place = tmp_path / "checkpoint" / OLD / "checkpoint"
+    catalog = DataCatalog({"mine": CheckpointDataset(filepath=str(place))})
+    pipeline = Pipeline([Node(lambda: None, None, "mine", name="train_mine")])
+    with pytest.raises(ValueError, match="train_mine would overwrite mine"):
+        _refuse_to_overwrite(pipeline, catalog)
