@@ -350,3 +350,19 @@ def test_changed_code_does_not_resume_the_state(
     )
     train_retrieval(make_plan(), retrieval_data, None, run_params, states)
     assert len(list(Path(states.root).iterdir())) == 2
+
+
+def test_gradients_of_indexed_tensors_are_equal_with_two_threads(run_params):
+    """R24 at the default of two threads: their sums must not depend on who arrives first."""
+    from aquatint.training.precision import prepare_device
+
+    prepare_device(run_params.model_copy(update={"num_threads": 2}))
+    digests = set()
+    for _ in range(8):
+        torch.manual_seed(0)
+        rows = torch.randn(32, 64, 256, requires_grad=True)
+        chosen = torch.randint(0, 32, (96,))
+        (rows[chosen] * torch.randn(96, 64, 256)).sum().backward()
+        digests.add(int(torch.hash_tensor(rows.grad.view(torch.int32)).item()))
+    torch.set_num_threads(1)
+    assert len(digests) == 1

@@ -31,6 +31,9 @@ def prepare_device(run: RunParams) -> torch.device:
     random.seed(run.seed)
     torch.manual_seed(run.seed)
     is_cuda = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
+    # With several threads, gradients of indexed tensors are otherwise summed in the order in which
+    # threads arrive. On CUDA some kernels have no such variant, so there it is left alone.
+    torch.use_deterministic_algorithms(not is_cuda)
     return torch.device("cuda" if is_cuda else "cpu")
 
 
