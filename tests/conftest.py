@@ -24,27 +24,51 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session")
-def pocket_folder(tmp_path_factory):
-    """A random pocket InternVL: the real class, 32 wide, 48 px, two blocks a tower."""
+def write_pocket(folder, num_blocks, scale=1.0):
+    """Write a random pocket InternVL: the real class, 32 wide, 48 px.
+
+    At the usual scale each block is nearly the identity, and skipping one would hardly show.
+    """
     from aquatint.models.pocket import internvl_config, random_internvl, train_tokenizer
 
-    folder = tmp_path_factory.mktemp("pocket")
     texts = [f"A {colour} house in the {place}." for colour in COLOURS for place in PLACES]
     tokenizer = train_tokenizer(texts, 400)
     config = internvl_config(
-        width=32, num_blocks=2, image_size_px=EDGE_PX, patch_size_px=12, tokenizer=tokenizer
+        width=32,
+        num_blocks=num_blocks,
+        image_size_px=EDGE_PX,
+        patch_size_px=12,
+        tokenizer=tokenizer,
     )
-    random_internvl(config, seed=0).save_pretrained(folder)
+    model = random_internvl(config, seed=0)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            parameter.data *= scale
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
-@pytest.fixture(scope="session")
-def backbone(pocket_folder):
+def open_pocket(folder):
     from aquatint.models.backbone import Backbone, folder_digest
 
-    return Backbone(str(pocket_folder), folder_digest(pocket_folder), "pocket")
+    return Backbone(str(folder), folder_digest(folder), "pocket")
+
+
+@pytest.fixture(scope="session")
+def pocket_folder(tmp_path_factory):
+    return write_pocket(tmp_path_factory.mktemp("pocket"), num_blocks=2)
+
+
+@pytest.fixture(scope="session")
+def backbone(pocket_folder):
+    return open_pocket(pocket_folder)
+
+
+@pytest.fixture(scope="session")
+def deep_backbone(tmp_path_factory):
+    """Four blocks a tower: several freezing boundaries."""
+    return open_pocket(write_pocket(tmp_path_factory.mktemp("deep"), num_blocks=4, scale=8.0))
 
 
 @pytest.fixture
@@ -63,16 +87,25 @@ def run_params():
 
 @pytest.fixture(scope="session")
 def retrieval_data(backbone, tmp_path_factory):
+    return make_retrieval_data(backbone, tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def deep_data(deep_backbone, tmp_path):
+    return make_retrieval_data(deep_backbone, tmp_path / "store")
+
+
+def make_retrieval_data(backbone, root):
     """Twelve images of six buildings, a coloured square each, with captions and one region."""
     from aquatint.data.relations import relation_table
     from aquatint.features.cache import FeatureStore, build_cache
     from aquatint.features.frozen import Encoding, cache_image_tokens, cache_text_tokens
+    from aquatint.training.retrieval_data import RetrievalData
     from aquatint.training.retrieval_samples import RetrievalCaches, RetrievalTables
-    from aquatint.training.retrieval_stage import RetrievalData
 
     images, captions, regions, pixels = _coloured_squares()
     relations = relation_table(regions)
-    store = FeatureStore(str(tmp_path_factory.mktemp("store")), max_gigabytes=1)
+    store = FeatureStore(str(root), max_gigabytes=1)
     keys = images["sha256"].tolist()
     stored = build_cache(store, {"kind": "pixels"}, keys, lambda rows: pixels[list(rows)])
     encoding = Encoding(batch_size=4, dtype="float32", device="cpu")
@@ -82,7 +115,8 @@ def retrieval_data(backbone, tmp_path_factory):
         cache_text_tokens(store, backbone, texts, 24, encoding),
         stored,
     )
-    return RetrievalData(backbone, RetrievalTables(images, captions, regions, relations), caches)
+    tables = RetrievalTables(images, captions, regions, relations)
+    return RetrievalData(backbone, tables, caches, store)
 
 
 def _coloured_squares():

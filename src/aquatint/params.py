@@ -15,7 +15,6 @@ from pydantic import (
     model_validator,
 )
 
-Fraction = float
 LossName = Literal["itc", "itm", "bbox", "spatial", "caption"]
 
 

@@ -19,10 +19,18 @@ def heads_spec(backbone, is_enhanced, **changes):
 @pytest.fixture
 def make_plan(backbone):
     from aquatint.params import OptimizerParams, StageParams
+    from aquatint.training.retrieval_feed import BoundaryPlan
     from aquatint.training.retrieval_models import RetrievalSpec
     from aquatint.training.retrieval_stage import StagePlan
 
-    def make(name="stage1", mode="none", opening=(("adapters", "heads"),), **changes):
+    def make(
+        name="stage1",
+        mode="none",
+        opening=(("adapters", "heads"),),
+        backbone=backbone,
+        boundary=None,
+        **changes,
+    ):
         is_enhanced = name != "stage1"
         weights = {"itc": 1.0, "itm": 1.0}
         if is_enhanced:
@@ -40,7 +48,7 @@ def make_plan(backbone):
             token_grid=backbone.sizes.grid,
             max_tokens=24,
             mode=mode,
-            num_blocks=2 if mode != "none" else 0,
+            num_blocks=backbone.sizes.num_text_blocks if mode != "none" else 0,
             lora={"r": 4, "lora_alpha": 8, "lora_dropout": 0.0} if mode == "lora" else {},
             backbone_digest=backbone.digest,
         )
@@ -52,6 +60,7 @@ def make_plan(backbone):
             captions_per_image=2,
             regions_per_image=1,
             negatives="hard",
+            boundary=boundary or BoundaryPlan("never"),
         )
 
     return make

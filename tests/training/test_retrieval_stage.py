@@ -11,7 +11,7 @@ from aquatint.training.retrieval_inference import encode_split
 from aquatint.training.retrieval_losses import RetrievalLosses
 from aquatint.training.retrieval_models import build_model, restore_model
 from aquatint.training.retrieval_predictions import predict_test, predict_zero_shot
-from aquatint.training.retrieval_samples import RetrievalSamples
+from aquatint.training.retrieval_samples import CLOSED, LIVE, RetrievalSamples
 from aquatint.training.retrieval_stage import train_retrieval
 
 ALL_OPEN = (("adapters", "heads", "block_1", "block_2"),)
@@ -148,7 +148,7 @@ def test_lora_starts_as_the_base_model(backbone, make_plan, retrieval_data):
     ids = torch.arange(6)[None] + 10
     mask = torch.ones_like(ids)
     base = backbone.load().model.language_model(input_ids=ids).last_hidden_state
-    assert torch.equal(model.encode_ids(ids, mask), base)
+    assert torch.equal(model.encode_texts({"input_ids": ids, "attention_mask": mask}), base)
     assert set(groups) == {"adapters", "heads", "block_1", "block_2"}
     assert all("lora_" in name for name in groups["block_1"])
     assert all(".1." in name for name in groups["block_1"])
@@ -173,8 +173,7 @@ def test_cached_and_live_encodings_agree(stage1, backbone, retrieval_data):
     tables, sources = retrieval_data.sources("train", 24)
     counts = len(tables.images), len(tables.captions)
     cached, live = (
-        encode_split(model, sources, *counts, batch_size=3, is_live=is_live)
-        for is_live in (False, True)
+        encode_split(model, sources, *counts, batch_size=3, entry=entry) for entry in (CLOSED, LIVE)
     )
     assert torch.allclose(cached.image_embeds, live.image_embeds, atol=1e-5)
     assert torch.allclose(cached.text_embeds, live.text_embeds, atol=1e-5)
@@ -183,7 +182,7 @@ def test_cached_and_live_encodings_agree(stage1, backbone, retrieval_data):
 def test_cached_and_live_losses_and_gradients_agree(make_plan, retrieval_data):
     plan = make_plan("stage2")
     results = []
-    for is_live in (False, True):
+    for entry in (CLOSED, LIVE):
         model, groups = build_model(retrieval_data.backbone, plan.spec, seed=3)
         model.heads.requires_grad_(True)
         tables, sources = retrieval_data.sources("train", 24)
@@ -192,7 +191,7 @@ def test_cached_and_live_losses_and_gradients_agree(make_plan, retrieval_data):
             sources,
             captions_per_image=2,
             regions_per_image=2,
-            is_live=lambda is_live=is_live: is_live,
+            entry=lambda entry=entry: entry,
             seed=0,
         )
         torch.manual_seed(0)

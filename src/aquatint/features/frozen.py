@@ -10,8 +10,10 @@ import torch
 
 from aquatint.features.cache import FeatureCache, FeatureStore, build_cache
 from aquatint.features.keys import text_key
+from aquatint.features.stored import to_stored
 from aquatint.features.text import TextEncoder
 from aquatint.models.backbone import Backbone, encode_image_tokens, encode_text_tokens
+from aquatint.models.boundary import language_below, vision_below
 from aquatint.models.pixels import PixelNormalizer
 from aquatint.models.retrieval_model import pool_grid
 
@@ -22,13 +24,17 @@ class Encoding:
 
     Attributes:
         batch_size: Samples of one forward pass.
-        dtype: Stored type: float16, or float32 for exactness at twice the size.
+        dtype: Stored type: float16, bfloat16 for values beyond 65504, or float32 for exactness
+            at twice the size.
         device: torch device of the forward passes.
+        depth: Blocks that are left out at the end, with the last norm and any pooling: the values
+            are then hidden states. 0 for finished features.
     """
 
     batch_size: int
     dtype: str
     device: str
+    depth: int = 0
 
 
 def cache_image_tokens(
@@ -39,7 +45,7 @@ def cache_image_tokens(
     token_grid: int,
     encoding: Encoding,
 ) -> FeatureCache:
-    """Encode images that the cache lacks with the frozen vision tower.
+    """Encode images that the cache lacks with the frozen vision tower, or with its lower part.
 
     Args:
         store: Where caches lie.
@@ -47,10 +53,11 @@ def cache_image_tokens(
         pixels: Decoded images by the same keys.
         keys: sha256 of each image.
         token_grid: Patch tokens are averaged down to this grid.
-        encoding: Batch size, stored type, device.
+        encoding: Batch size, stored type, device, depth.
 
     Returns:
-        Cache of class token and patch tokens, shape (1 + token_grid ** 2, D) each.
+        Cache of class token and patch tokens, shape (1 + token_grid ** 2, D) each; hidden states
+        stay on the tower's own grid.
     """
     reader = pixels.open()
     places = reader.places(keys)
@@ -64,9 +71,12 @@ def cache_image_tokens(
         parts = []
         for batch in _chunks(positions, encoding.batch_size):
             stored = torch.from_numpy(reader.read(places[list(batch)]))
-            images = normalize(stored.to(encoding.device))
-            tokens = encode_image_tokens(model, images.to(model.dtype))
-            parts.append(_stored(pool_grid(tokens, token_grid), encoding.dtype))
+            images = normalize(stored.to(encoding.device)).to(model.dtype)
+            if encoding.depth:
+                tokens = vision_below(model.model.vision_tower, images, encoding.depth)
+            else:
+                tokens = pool_grid(encode_image_tokens(model, images), token_grid)
+            parts.append(to_stored(tokens, encoding.dtype))
         return np.concatenate(parts)
 
     recipe = {
@@ -74,10 +84,10 @@ def cache_image_tokens(
         "backbone": backbone.digest,
         "compute_dtype": backbone.dtype,
         "pixels": pixels.recipe,
-        "token_grid": token_grid,
+        **({"depth": encoding.depth} if encoding.depth else {"token_grid": token_grid}),
         "dtype": encoding.dtype,
     }
-    return build_cache(store, recipe, keys, compute, description="image features")
+    return build_cache(store, recipe, keys, compute, description=_described("image", encoding))
 
 
 def cache_text_tokens(
@@ -87,7 +97,14 @@ def cache_text_tokens(
     max_tokens: int,
     encoding: Encoding,
 ) -> FeatureCache:
-    """Encode texts that the cache lacks with the frozen language model.
+    """Encode texts that the cache lacks with the frozen language model, or with its lower part.
+
+    Args:
+        store: Where caches lie.
+        backbone: Frozen model.
+        texts: Texts, repeated ones too.
+        max_tokens: Longest text, its end included.
+        encoding: Batch size, stored type, device, depth.
 
     Returns:
         Cache of hidden states padded on the right, shape (max_tokens, D) each.
@@ -103,12 +120,16 @@ def cache_text_tokens(
         for batch in _chunks(positions, encoding.batch_size):
             ids, mask = encoder([texts[i] for i in batch])
             width = int(mask.sum(dim=1).max())
-            tokens = encode_text_tokens(
-                model, ids[:, :width].to(encoding.device), mask[:, :width].to(encoding.device)
-            )
+            ids, mask = ids[:, :width].to(encoding.device), mask[:, :width].to(encoding.device)
+            if encoding.depth:
+                tokens = language_below(
+                    model.model.language_model, mask, encoding.depth, input_ids=ids
+                )
+            else:
+                tokens = encode_text_tokens(model, ids, mask)
             padded = torch.zeros(len(batch), max_tokens, tokens.shape[-1])
             padded[:, :width] = tokens.float().cpu()
-            parts.append(_stored(padded, encoding.dtype))
+            parts.append(to_stored(padded, encoding.dtype))
         return np.concatenate(parts)
 
     recipe = {
@@ -116,21 +137,18 @@ def cache_text_tokens(
         "backbone": backbone.digest,
         "compute_dtype": backbone.dtype,
         "max_tokens": max_tokens,
+        **({"depth": encoding.depth} if encoding.depth else {}),
         "dtype": encoding.dtype,
     }
     keys = [text_key(text) for text in texts]
-    return build_cache(store, recipe, keys, compute, description="text features")
+    return build_cache(store, recipe, keys, compute, description=_described("text", encoding))
+
+
+def _described(kind: str, encoding: Encoding) -> str:
+    if encoding.depth:
+        return f"{kind} hidden states below {encoding.depth} open blocks"
+    return f"{kind} features"
 
 
 def _chunks(positions: Sequence[int], size: int) -> list[Sequence[int]]:
     return [positions[start : start + size] for start in range(0, len(positions), size)]
-
-
-def _stored(tokens: torch.Tensor, dtype: str) -> np.ndarray:
-    values = tokens.float().cpu().numpy().astype(dtype)
-    if not np.isfinite(values).all():
-        raise ValueError(
-            f"Features must be finite, got inf or NaN in {dtype} (the largest value of float16 is "
-            "65504). Set features.extraction.dtype to float32."
-        )
-    return values

@@ -258,4 +258,6 @@ def encode_text_tokens(
         Hidden states after the last norm, shape (B, T, D); padding rows carry no meaning.
     """
     language_model = model.model.language_model
-    return language_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    # Without a key-value cache, which training and feature extraction would only pay memory for.
+    output = language_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+    return output.last_hidden_state

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aquatint.models.backbone import encode_image_tokens, encode_text_tokens
+from aquatint.models.boundary import language_above, vision_above
 from aquatint.models.dual_encoder import DualEncoder
 from aquatint.models.pixels import PixelNormalizer
 
@@ -61,14 +62,40 @@ class RetrievalModel(nn.Module):
         images = self.normalize(pixels).to(self.backbone.dtype)
         return pool_grid(encode_image_tokens(self.backbone, images), self.token_grid)
 
-    def encode_ids(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Run the language model on token ids (B, T); returns hidden states (B, T, D)."""
-        return encode_text_tokens(self.backbone, input_ids, attention_mask)
+    def encode_images(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return tokens of the images of a batch from wherever its inputs enter the tower.
 
-    @property
-    def is_backbone_open(self) -> bool:
-        """Whether a parameter of the backbone trains now."""
-        return any(parameter.requires_grad for parameter in self.backbone.parameters())
+        Args:
+            batch: ``pixels``; or ``image_tokens``, which are hidden states with ``depth`` blocks
+                above them, or with ``depth`` 0 the finished tokens.
+
+        Returns:
+            Class token and patch tokens on the token grid, shape (B, 1 + token_grid ** 2, D).
+        """
+        if "pixels" in batch:
+            return self.encode_pixels(batch["pixels"])
+        tokens = batch["image_tokens"]
+        if batch["depth"] == 0:
+            return tokens
+        tower = self.backbone.model.vision_tower
+        hidden = vision_above(tower, tokens.to(self.backbone.dtype), batch["depth"])
+        return pool_grid(hidden, self.token_grid)
+
+    def encode_texts(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return hidden states of the texts of a batch, shape (M, T, D).
+
+        Args:
+            batch: ``attention_mask``, and ``input_ids`` or ``text_tokens`` with ``depth``, as in
+                ``encode_images``.
+        """
+        mask = batch["attention_mask"]
+        if "input_ids" in batch:
+            return encode_text_tokens(self.backbone, batch["input_ids"], mask)
+        tokens = batch["text_tokens"]
+        if batch["depth"] == 0:
+            return tokens
+        model = self.backbone.model.language_model
+        return language_above(model, tokens.to(self.backbone.dtype), mask, batch["depth"])
 
 
 def pool_grid(tokens: Tensor, token_grid: int) -> Tensor:

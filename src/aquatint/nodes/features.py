@@ -20,7 +20,7 @@ class FeatureParams(Params):
     token_grid: PositiveInt | None  # patch tokens are averaged to this grid; null keeps them all
     max_tokens: PositiveInt  # longest text, its end included
     batch_size: PositiveInt
-    dtype: Literal["float16", "float32"]
+    dtype: Literal["float16", "bfloat16", "float32"]
 
     def resolve_grid(self, backbone: Backbone) -> int:
         """Edge of the patch grid that is kept."""

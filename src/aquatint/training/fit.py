@@ -16,12 +16,11 @@ from aquatint.training.interruption import Interruption
 from aquatint.training.loop import Loop, efficiency
 from aquatint.training.objective import FitResult, Objective, Opening
 from aquatint.training.optim import set_learning_rate
-from aquatint.training.precision import autocast, prepare_device, reset_peak_memory
+from aquatint.training.precision import autocast, prepare_device, reset_peak_memory, to_device
 from aquatint.training.schedules import cosine_factor
 from aquatint.training.state import HistoryFile, restore_state
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
@@ -93,6 +92,8 @@ def fit(
 def _run_epoch(loop: Loop, history: HistoryFile, interruption: Interruption) -> None:
     """Train one epoch from wherever it stands, evaluate it, and save the state."""
     progress, epoch = loop.progress, loop.progress.epoch
+    if loop.objective.begin_epoch:
+        loop.objective.begin_epoch(epoch)
     open_groups = loop.opening.open_groups(epoch)
     open_parameters(loop.model, loop.opening.groups, open_groups)
     # Where groups open, all is checked; later a rate near zero may rightly move nothing.
@@ -139,7 +140,7 @@ def _take_step(loop: Loop, positions: Tensor) -> dict[str, Any]:
     loop.optimizer.zero_grad(set_to_none=True)
     terms = {name: 0.0 for name in weights}
     for micro in positions.split(params.batch_size):
-        batch = _to_device(loop.objective.samples.batch(micro), loop.device)
+        batch = to_device(loop.objective.samples.batch(micro), loop.device)
         with autocast(loop.device, loop.run):
             losses = loop.objective.compute_losses(loop.model, batch)
         # By the micro-batch's share of the window, so that a short last one counts for its size.
@@ -179,13 +180,6 @@ def _step_optimizer(loop: Loop, positions: Tensor) -> float:
     loop.scaler.step(loop.optimizer)
     loop.scaler.update()
     return float(norm)
-
-
-def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    return {
-        name: value.to(device, non_blocking=True) if hasattr(value, "to") else value
-        for name, value in batch.items()
-    }
 
 
 def _non_finite_message(loop: Loop, values: Mapping[str, Tensor], positions: Tensor) -> str:

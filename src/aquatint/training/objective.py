@@ -34,11 +34,14 @@ class Objective:
         compute_losses: ``(model, batch) -> unweighted terms by loss name``, each of shape ().
         evaluate: ``(model) -> metrics`` with the key ``score``, higher is better; None to go
             without validation, and then the last weights are the result.
+        begin_epoch: Called with each epoch, counted from 0, before its first step or, after a
+            resume, before whatever of it is left; None where samples do not depend on it.
     """
 
     samples: Samples
     compute_losses: Callable[[Any, dict[str, Any]], LossTerms]
     evaluate: Callable[[Any], dict[str, float]] | None = None
+    begin_epoch: Callable[[int], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import contextlib
 import random
 import resource
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aquatint.params import RunParams
 
@@ -44,6 +44,14 @@ def autocast(device: torch.device, run: RunParams) -> contextlib.AbstractContext
     if run.precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=getattr(torch, run.precision))
+
+
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return a batch with its tensors on ``device``; other values are passed on."""
+    return {
+        name: value.to(device, non_blocking=True) if hasattr(value, "to") else value
+        for name, value in batch.items()
+    }
 
 
 def reset_peak_memory(device: torch.device) -> None:

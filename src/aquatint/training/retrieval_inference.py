@@ -13,7 +13,8 @@ from tqdm import tqdm
 from aquatint.metrics.ranks import top_candidates
 from aquatint.models.dual_encoder import TextEncoding
 from aquatint.models.retrieval_model import RetrievalModel
-from aquatint.training.retrieval_samples import RetrievalSources, RetrievalTables
+from aquatint.training.precision import to_device
+from aquatint.training.retrieval_samples import Entry, RetrievalSources, RetrievalTables
 
 _BOX = ["cx", "cy", "w", "h"]
 _MATCH = 1  # index of "match" in the ITM logits
@@ -48,7 +49,7 @@ def encode_split(
     num_texts: int,
     *,
     batch_size: int,
-    is_live: bool,
+    entry: Entry,
 ) -> Encoded:
     """Encode every image once and every text once.
 
@@ -58,29 +59,18 @@ def encode_split(
         num_images: Images, N.
         num_texts: Texts, M.
         batch_size: Images, and texts, of one forward pass.
-        is_live: Run the backbone; else read its cached tokens.
+        entry: Where inputs enter the backbone.
     """
     device = next(model.parameters()).device
     nothing = np.empty(0, dtype=np.int64)
     images, texts = [], []
     for rows in _batches(num_images, batch_size, "encode images"):
-        batch = sources.inputs(rows, nothing, is_live=is_live)
-        tokens = (
-            model.encode_pixels(batch["pixels"].to(device))
-            if is_live
-            else batch["image_tokens"].to(device)
-        )
-        encoding = model.heads.encode_image(tokens)
+        batch = to_device(sources.inputs(rows, nothing, entry), device)
+        encoding = model.heads.encode_image(model.encode_images(batch))
         images.append((encoding.embeds.cpu(), encoding.patches.half().cpu()))
     for rows in _batches(num_texts, batch_size, "encode texts"):
-        batch = sources.inputs(nothing, rows, is_live=is_live)
-        mask = batch["attention_mask"].to(device)
-        tokens = (
-            model.encode_ids(batch["input_ids"].to(device), mask)
-            if is_live
-            else batch["text_tokens"].to(device)
-        )
-        text = model.heads.encode_text(tokens, mask)
+        batch = to_device(sources.inputs(nothing, rows, entry), device)
+        text = model.heads.encode_text(model.encode_texts(batch), batch["attention_mask"])
         texts.append((text.embeds.cpu(), text.pooled.cpu()))
     return Encoded(
         torch.cat([embeds for embeds, _ in images]),

@@ -92,14 +92,9 @@ def encode_batch(
 ) -> tuple[ImageEncoding, TextEncoding]:
     """Encode images and texts of a batch, from cached tokens or through the backbone."""
     mask = batch["attention_mask"]
-    if "pixels" in batch:
-        image_tokens = model.encode_pixels(batch["pixels"])
-        text_tokens = model.encode_ids(batch["input_ids"], mask)
-    else:
-        image_tokens, text_tokens = batch["image_tokens"], batch["text_tokens"]
     return (
-        model.heads.encode_image(image_tokens.to(_head_dtype(model))),
-        model.heads.encode_text(text_tokens.to(_head_dtype(model)), mask),
+        model.heads.encode_image(model.encode_images(batch).to(_head_dtype(model))),
+        model.heads.encode_text(model.encode_texts(batch).to(_head_dtype(model)), mask),
     )
 
 

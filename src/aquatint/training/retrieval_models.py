@@ -12,7 +12,7 @@ from aquatint.models.backbone import Backbone
 from aquatint.models.dual_encoder import DualEncoder
 from aquatint.models.retrieval_model import RetrievalModel, open_backbone
 from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError, load_weights
-from aquatint.training.retrieval_samples import RetrievalSources
+from aquatint.training.retrieval_samples import CLOSED, RetrievalSources
 
 ADAPTERS, HEADS = "adapters", "heads"
 # Enough for two digits of a standard deviation, and little to read.
@@ -114,6 +114,6 @@ def fit_scalers(
         np.unique(np.linspace(0, total - 1, _STATISTICS_SAMPLES).astype(np.int64))
         for total in (num_images, num_texts)
     ]
-    inputs = sources.inputs(rows[0], rows[1], is_live=False)
+    inputs = sources.inputs(rows[0], rows[1], CLOSED)
     heads.vision_scaler.fit(inputs["image_tokens"].flatten(0, 1))
     heads.text_scaler.fit(inputs["text_tokens"][inputs["attention_mask"].bool()])

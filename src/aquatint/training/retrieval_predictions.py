@@ -17,6 +17,7 @@ from aquatint.metrics.retrieval import recall_metrics
 from aquatint.models.pixels import PixelNormalizer
 from aquatint.models.retrieval_model import RetrievalModel
 from aquatint.training.checkpoint import Checkpoint
+from aquatint.training.retrieval_data import RetrievalData, building_groups
 from aquatint.training.retrieval_inference import (
     Encoded,
     embedding_table,
@@ -26,8 +27,7 @@ from aquatint.training.retrieval_inference import (
     score_matches,
 )
 from aquatint.training.retrieval_models import restore_model
-from aquatint.training.retrieval_samples import RetrievalSources, RetrievalTables
-from aquatint.training.retrieval_stage import RetrievalData, building_groups
+from aquatint.training.retrieval_samples import CLOSED, LIVE, RetrievalSources, RetrievalTables
 
 _IMAGE_IDS = ["image_id", "building_id"]
 _CAPTION_IDS = ["caption_id", "image_id", "building_id"]
@@ -101,7 +101,7 @@ def _encode(
         len(tables.captions) + len(tables.located_regions),
         batch_size=batch_size,
         # Cached tokens are those of the untouched backbone; a trained one has to run.
-        is_live=checkpoint.spec["mode"] != "none",
+        entry=CLOSED if checkpoint.spec["mode"] == "none" else LIVE,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from aquatint.features.boundary import HiddenStates
 from aquatint.features.cache import FeatureCache
+from aquatint.features.keys import text_key
+from aquatint.features.stored import from_stored
 from aquatint.features.text import TextEncoder
 
 _BOX = ["cx", "cy", "w", "h"]
+# Where inputs enter the backbone: k for cached hidden states with k blocks above them, 0 for the
+# finished tokens of a closed backbone, None for pixels and token ids.
+Entry = int | None
+CLOSED, LIVE = 0, None
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,11 @@ class RetrievalTables:
         has_both = self.regions["has_box"] & self.regions["sentence"].notna()
         return self.regions[has_both].reset_index(drop=True)
 
+    @property
+    def texts(self) -> list[str]:
+        """Captions, then the sentences of located regions."""
+        return [*self.captions["text"], *self.located_regions["sentence"]]
+
 
 @dataclass(frozen=True)
 class RetrievalCaches:
@@ -78,60 +90,73 @@ class RetrievalSources:
     Args:
         image_keys: sha256 of each image.
         texts: Each text.
-        text_keys: sha256 of each text.
         caches: Where features and pixels lie.
         encoder: Makes token ids.
+        hidden: Hidden states by the number of blocks above them.
     """
 
     def __init__(
         self,
         image_keys: Sequence[str],
         texts: Sequence[str],
-        text_keys: Sequence[str],
         caches: RetrievalCaches,
         encoder: TextEncoder,
+        hidden: Mapping[int, HiddenStates] | None = None,
     ) -> None:
-        self._images = caches.image_features.open()
-        self._texts = caches.text_features.open()
-        self._pixels = caches.pixels.open()
-        self._image_places = self._images.places(image_keys)
-        self._pixel_places = self._pixels.places(image_keys)
-        self._text_places = self._texts.places(text_keys)
+        text_keys = [text_key(text) for text in texts]
+        finished = HiddenStates(caches.image_features, caches.text_features)
+        levels = {CLOSED: finished, **(hidden or {})}
+        self._images = {depth: _Rows(level.images, image_keys) for depth, level in levels.items()}
+        self._texts = {depth: _Rows(level.texts, text_keys) for depth, level in levels.items()}
+        self._pixels = _Rows(caches.pixels, image_keys)
         self.input_ids, self.attention_mask = encoder(texts)
 
-    def cached_images(self, rows: np.ndarray) -> Tensor:
+    def cached_images(self, rows: np.ndarray, depth: int = CLOSED) -> Tensor:
         """Frozen image tokens, shape (B, 1 + P, D)."""
-        return torch.from_numpy(self._images.read(self._image_places[rows])).float()
+        return self._images[depth].floats(rows)
 
-    def cached_texts(self, rows: np.ndarray, num_tokens: int) -> Tensor:
+    def cached_texts(self, rows: np.ndarray, num_tokens: int, depth: int = CLOSED) -> Tensor:
         """Frozen text tokens, shape (B, num_tokens, D)."""
-        values = self._texts.read(self._text_places[rows])[:, :num_tokens]
-        return torch.from_numpy(values).float()
+        return self._texts[depth].floats(rows, num_tokens)
 
     def pixels(self, rows: np.ndarray) -> Tensor:
         """Images as uint8, shape (B, S, S, 3)."""
-        return torch.from_numpy(self._pixels.read(self._pixel_places[rows]))
+        return torch.from_numpy(self._pixels.read(rows))
 
-    def inputs(
-        self, image_rows: np.ndarray, text_rows: np.ndarray, *, is_live: bool
-    ) -> dict[str, Tensor]:
+    def inputs(self, image_rows: np.ndarray, text_rows: np.ndarray, entry: Entry) -> dict[str, Any]:
         """What a model needs to encode these images and texts.
 
         Args:
             image_rows: Rows of images, shape (B,).
             text_rows: Rows of texts, shape (M,).
-            is_live: Pixels and ids, because the backbone runs; else its cached tokens.
+            entry: Where they enter the backbone.
         """
         mask = self.attention_mask[text_rows]
         width = int(mask.sum(dim=1).max()) if len(mask) else 1
-        batch = {"attention_mask": mask[:, :width]}
-        if is_live:
+        batch: dict[str, Any] = {"attention_mask": mask[:, :width]}
+        if entry is LIVE:
             batch["pixels"] = self.pixels(image_rows)
             batch["input_ids"] = self.input_ids[text_rows][:, :width]
         else:
-            batch["image_tokens"] = self.cached_images(image_rows)
-            batch["text_tokens"] = self.cached_texts(text_rows, width)
+            batch["image_tokens"] = self.cached_images(image_rows, entry)
+            batch["text_tokens"] = self.cached_texts(text_rows, width, entry)
+            batch["depth"] = entry
         return batch
+
+
+class _Rows:
+    """Rows of a cache in the order of ``keys``."""
+
+    def __init__(self, cache: FeatureCache, keys: Sequence[str]) -> None:
+        self._reader = cache.open()
+        self._dtype = cache.recipe.get("dtype", "uint8")
+        self._places = self._reader.places(keys)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        return self._reader.read(self._places[rows])
+
+    def floats(self, rows: np.ndarray, length: int | None = None) -> Tensor:
+        return from_stored(self.read(rows)[:, :length], self._dtype)
 
 
 class RetrievalSamples:
@@ -142,7 +167,7 @@ class RetrievalSamples:
         sources: Inputs by row; texts are the captions, then the located regions' sentences.
         captions_per_image: Captions of a sample: 1 draws one of them anew in each epoch.
         regions_per_image: Located sentences of a sample, drawn likewise; 0 for none.
-        is_live: Whether the backbone runs in this step.
+        entry: Where inputs enter the backbone in this step.
         seed: Decides what is drawn.
     """
 
@@ -153,10 +178,10 @@ class RetrievalSamples:
         *,
         captions_per_image: int,
         regions_per_image: int,
-        is_live: Callable[[], bool],
+        entry: Callable[[], Entry],
         seed: int,
     ) -> None:
-        self._sources, self._is_live, self._seed = sources, is_live, seed
+        self._sources, self._entry, self._seed = sources, entry, seed
         self._limits = captions_per_image, regions_per_image
         images = tables.images
         self._image_ids = images["image_id"].tolist()
@@ -194,7 +219,7 @@ class RetrievalSamples:
         text_rows = np.concatenate([np.concatenate(captions), self._num_captions + region_rows])
         pair_rows = np.concatenate(pairs)
         return {
-            **self._sources.inputs(rows, text_rows, is_live=self._is_live()),
+            **self._sources.inputs(rows, text_rows, self._entry()),
             "image_rows": torch.from_numpy(rows),
             "caption_image": _owners(captions),
             "region_image": _owners(regions),

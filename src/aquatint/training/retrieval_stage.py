@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
-import torch
 
-from aquatint.features.keys import text_key
-from aquatint.features.text import TextEncoder
+from aquatint.features.boundary_costs import FrozenInputs
+from aquatint.features.frozen import Encoding
 from aquatint.metrics.ranks import retrieval_ranks
 from aquatint.metrics.retrieval import retrieval_metrics
 from aquatint.models.adapters import upgrade_adapter_weights
-from aquatint.models.backbone import Backbone
 from aquatint.models.retrieval_model import RetrievalModel
 from aquatint.params import RunParams, StageParams
 from aquatint.source_digest import source_digest
@@ -23,41 +21,21 @@ from aquatint.training.fit import fit
 from aquatint.training.lineage import environment, fingerprint, table_digest
 from aquatint.training.objective import FitResult, Objective, Opening
 from aquatint.training.precision import prepare_device
+from aquatint.training.retrieval_data import RetrievalData, building_groups
+from aquatint.training.retrieval_feed import (
+    BackboneFeed,
+    BoundaryPlan,
+    build_feed,
+    open_depths,
+)
 from aquatint.training.retrieval_inference import encode_split
 from aquatint.training.retrieval_losses import RetrievalLosses
 from aquatint.training.retrieval_models import RetrievalSpec, build_model, fit_scalers
 from aquatint.training.retrieval_samples import (
-    RetrievalCaches,
     RetrievalSamples,
-    RetrievalSources,
     RetrievalTables,
 )
 from aquatint.training.state import TrainingStateFolder
-
-
-@dataclass(frozen=True)
-class RetrievalData:
-    """All that a stage reads.
-
-    Attributes:
-        backbone: Frozen pretrained model.
-        tables: Tables of all splits.
-        caches: Frozen features and pixels of all splits.
-    """
-
-    backbone: Backbone
-    tables: RetrievalTables
-    caches: RetrievalCaches
-
-    def sources(self, split: str, max_tokens: int) -> tuple[RetrievalTables, RetrievalSources]:
-        """Tables of a split and the inputs of its images and texts."""
-        tables = self.tables.of_split(split)
-        texts = [*tables.captions["text"], *tables.located_regions["sentence"]]
-        encoder = TextEncoder(self.backbone.load_tokenizer(), max_tokens)
-        keys = tables.images["sha256"].tolist()
-        return tables, RetrievalSources(
-            keys, texts, [text_key(text) for text in texts], self.caches, encoder
-        )
 
 
 @dataclass(frozen=True)
@@ -72,6 +50,7 @@ class StagePlan:
         captions_per_image: Captions of one sample.
         regions_per_image: Located sentences of one sample.
         negatives: How ITM draws its negatives.
+        boundary: Whether and how hidden states below open blocks are kept.
     """
 
     name: str
@@ -81,6 +60,7 @@ class StagePlan:
     captions_per_image: int
     regions_per_image: int
     negatives: Literal["hard", "random"]
+    boundary: BoundaryPlan = BoundaryPlan()
 
 
 def train_retrieval(
@@ -108,7 +88,8 @@ def train_retrieval(
             f"{data.backbone.dtype}; make them equal, or one of them float32."
         )
     model, groups = build_model(data.backbone, plan.spec, run.seed)
-    tables, sources = data.sources("train", plan.spec.max_tokens)
+    feed = _feed(plan, data, run)
+    tables, sources = data.sources("train", plan.spec.max_tokens, feed.hidden)
     if parent is None:
         fit_scalers(model.heads, sources, len(tables.images), len(tables.captions))
     else:
@@ -118,18 +99,22 @@ def train_retrieval(
         sources,
         captions_per_image=plan.captions_per_image,
         regions_per_image=plan.regions_per_image,
-        is_live=lambda: model.is_backbone_open,
+        entry=lambda: feed.entry,
         seed=run.seed,
     )
     losses = RetrievalLosses(
         tuple(name for name, weight in plan.params.loss_weights.items() if weight), plan.negatives
     )
     groups = _reached_groups(groups, plan, tables)
-    key = _training_key(plan, data, parent, run)
-    objective = Objective(samples, losses, _validation(plan, data))
+    key = _training_key(plan, data, parent, run, feed)
+    objective = Objective(samples, losses, _validation(plan, data, feed), feed.begin_epoch)
     opening = Opening(groups, lambda epoch: set(plan.opening[min(epoch, len(plan.opening) - 1)]))
     result = fit(model, objective, opening, plan.params, run, states.for_fingerprint(key))
-    lineage = {"training_key": key, **_lineage(plan, data, parent, run, result)}
+    lineage = {
+        "training_key": key,
+        **_lineage(plan, data, parent, run, result),
+        "boundary_caches": _cache_digests(feed),
+    }
     # Statistics, and heads that this stage left as they were: a checkpoint holds all of them.
     fixed = {f"heads.{name}": t.detach().cpu() for name, t in model.heads.state_dict().items()}
     is_last_best = result.best_weights is result.last_weights
@@ -140,6 +125,32 @@ def train_retrieval(
         {} if is_last_best else {**fixed, **result.last_weights},
     )
     return checkpoint, pd.DataFrame(result.history)
+
+
+def _feed(plan: StagePlan, data: RetrievalData, run: RunParams) -> BackboneFeed:
+    """Fill the caches below open blocks that are worth it."""
+    if data.store is None or plan.spec.mode == "none":
+        return BackboneFeed(open_depths(plan.opening))
+    splits = [data.tables.of_split(split) for split in ("train", "val")]
+    # Fully opened weights train in float32, so the frozen ones below run in it as well.
+    dtype = "float32" if plan.spec.mode == "full" else data.backbone.dtype
+    drawn = plan.captions_per_image + plan.regions_per_image
+    num_texts = [len(tables.texts) for tables in splits]
+    inputs = FrozenInputs(
+        store=data.store,
+        backbone=replace(data.backbone, dtype=dtype),
+        pixels=data.caches.pixels,
+        image_keys=[key for tables in splits for key in tables.images["sha256"]],
+        texts=[text for tables in splits for text in tables.texts],
+        texts_per_epoch=min(drawn * len(splits[0].images), num_texts[0]) + num_texts[1],
+        max_tokens=plan.spec.max_tokens,
+        encoding=Encoding(plan.boundary.batch_size, plan.boundary.dtype, str(prepare_device(run))),
+    )
+    return build_feed(plan.opening, plan.params.epochs, inputs, plan.boundary)
+
+
+def _cache_digests(feed: BackboneFeed) -> dict[str, list[str]]:
+    return {str(d): [h.images.digest, h.texts.digest] for d, h in feed.hidden.items()}
 
 
 def _reached_groups(
@@ -167,9 +178,9 @@ def _carry_over(model: RetrievalModel, parent: Checkpoint) -> None:
     model.heads.load_state_dict(upgrade_adapter_weights(simple, model.heads), strict=True)
 
 
-def _validation(plan: StagePlan, data: RetrievalData) -> Any:  # noqa: ANN401 - a closure
+def _validation(plan: StagePlan, data: RetrievalData, feed: BackboneFeed) -> Any:  # noqa: ANN401 - a closure
     """Return the function that scores a model on the validation split."""
-    tables, sources = data.sources("val", plan.spec.max_tokens)
+    tables, sources = data.sources("val", plan.spec.max_tokens, feed.hidden)
     image_groups, text_groups = building_groups(tables)
 
     def evaluate(model: RetrievalModel) -> dict[str, float]:
@@ -179,7 +190,7 @@ def _validation(plan: StagePlan, data: RetrievalData) -> Any:  # noqa: ANN401 - 
             len(tables.images),
             len(tables.captions),
             batch_size=plan.params.batch_size,
-            is_live=model.is_backbone_open,
+            entry=feed.entry,
         )
         ranks = retrieval_ranks(
             encoded.image_embeds, encoded.text_embeds, image_groups, text_groups
@@ -198,27 +209,12 @@ def _validation(plan: StagePlan, data: RetrievalData) -> Any:  # noqa: ANN401 - 
     return evaluate
 
 
-def building_groups(
-    tables: RetrievalTables, column: str = "building_id"
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Number the groups of images and captions: equal number, positive pair.
-
-    Args:
-        tables: Tables of one split.
-        column: ``building_id`` for the published protocol, ``image_id`` for the strict one.
-
-    Returns:
-        Groups of the images (N,) and of the captions (M,).
-    """
-    codes = {group: i for i, group in enumerate(dict.fromkeys(tables.images[column]))}
-    return (
-        torch.tensor([codes[group] for group in tables.images[column]]),
-        torch.tensor([codes[group] for group in tables.captions[column]]),
-    )
-
-
 def _training_key(
-    plan: StagePlan, data: RetrievalData, parent: Checkpoint | None, run: RunParams
+    plan: StagePlan,
+    data: RetrievalData,
+    parent: Checkpoint | None,
+    run: RunParams,
+    feed: BackboneFeed,
 ) -> str:
     """Fingerprint of all that decides the weights; a state under another key is not resumed."""
     return fingerprint(
@@ -226,6 +222,7 @@ def _training_key(
             "plan": {**asdict(plan), "params": plan.params.model_dump(mode="json")},
             "tables": _table_digests(data.tables),
             "caches": [cache.digest for cache in vars(data.caches).values()],
+            "boundary_caches": _cache_digests(feed),
             "backbone": data.backbone.digest,
             "parent": parent.digest if parent else None,
             "run": {"seed": run.seed, "precision": run.precision, "threads": run.num_threads},

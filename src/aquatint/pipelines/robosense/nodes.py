@@ -79,9 +79,9 @@ def embed_challenge(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Embed gallery and queries with the trained model."""
     from aquatint.training.precision import prepare_device
+    from aquatint.training.retrieval_data import RetrievalData
     from aquatint.training.retrieval_predictions import predict_test
     from aquatint.training.retrieval_samples import RetrievalCaches, RetrievalTables
-    from aquatint.training.retrieval_stage import RetrievalData
 
     tables = RetrievalTables(*retrieval_tables(gallery, queries))
     data = RetrievalData(backbone, tables, RetrievalCaches(**caches))

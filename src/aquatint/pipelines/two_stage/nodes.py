@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from aquatint.features.cache import FeatureCache
+from aquatint.features.cache import FeatureCache, FeatureStore
 from aquatint.models.backbone import Backbone
 from aquatint.nodes.features import FeatureParams
 from aquatint.params import RunParams
@@ -33,15 +33,17 @@ def bundle_data(  # noqa: PLR0913 - one argument for each catalog entry
     image_features: FeatureCache,
     text_features: FeatureCache,
     pixels: FeatureCache,
+    store: FeatureStore | None = None,
 ) -> Any:  # noqa: ANN401 - RetrievalData, whose module imports torch
     """Put tables, features and backbone together, as the library takes them."""
+    from aquatint.training.retrieval_data import RetrievalData
     from aquatint.training.retrieval_samples import RetrievalCaches, RetrievalTables
-    from aquatint.training.retrieval_stage import RetrievalData
 
     return RetrievalData(
         backbone,
         RetrievalTables(images, captions, regions, relations),
         RetrievalCaches(image_features, text_features, pixels),
+        store,
     )
 
 

@@ -8,8 +8,6 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from aquatint.params import Params, StageParams
 
-GroupName = str
-
 
 class ModelParams(Params):
     """Adapters, projections and heads."""
@@ -35,6 +33,8 @@ class BackboneParams(Params):
     mode: Literal["none", "lora", "full"]
     num_blocks: NonNegativeInt  # of each tower, counted from the last
     lora: LoraParams
+    # Hidden states below the open blocks: kept where it saves time (measured once), or as told.
+    boundary_cache: Literal["auto", "always", "never"] = "auto"
 
 
 class AlignmentParams(StageParams):
@@ -49,7 +49,7 @@ class RefinementParams(AlignmentParams):
 
     regions_per_image: NonNegativeInt
     backbone: BackboneParams
-    opening: tuple[tuple[GroupName, ...], ...]  # groups that train in epochs 0, 1, ...; last holds
+    opening: tuple[tuple[str, ...], ...]  # groups that train in epochs 0, 1, ...; last holds
 
     @model_validator(mode="after")
     def _opening_names_open_blocks(self) -> RefinementParams:

@@ -154,7 +154,7 @@ def _stage2(part: Part) -> list[Node]:
         part.node(
             nodes.train_refinement,
             "train_stage2",
-            {**_training_inputs(), "stage1": "stage1.checkpoint"},
+            {**_training_inputs(), "store": "feature_store", "stage1": "stage1.checkpoint"},
             ["checkpoint", "history"],
             ["stage2", "train", "gpu"],
         ),
@@ -181,7 +181,7 @@ def _baseline(part: Part) -> list[Node]:
         part.node(
             nodes.train_single_stage,
             "train_baseline",
-            _training_inputs(),
+            {**_training_inputs(), "store": "feature_store"},
             ["checkpoint", "history"],
             ["baseline", "train", "gpu"],
         ),

@@ -39,6 +39,7 @@ def refinement_plan(
     params: RefinementParams,
 ) -> StagePlan:
     """Plan of stage 2 or of the baseline: enhanced adapters, all heads, a backbone that opens."""
+    from aquatint.training.retrieval_feed import BoundaryPlan
     from aquatint.training.retrieval_stage import StagePlan
 
     return StagePlan(
@@ -49,6 +50,7 @@ def refinement_plan(
         captions_per_image=params.captions_per_image,
         regions_per_image=params.regions_per_image,
         negatives=params.negatives,
+        boundary=BoundaryPlan(params.backbone.boundary_cache, features.batch_size, features.dtype),
     )
 
 

@@ -1,0 +1,124 @@
+"""One open block on cached hidden states against running the frozen blocks in every step.
+
+Run with ``make bench``. Both ways take the same LoRA steps on random InternVLs of 2 and of 12
+blocks a tower; the losses of the first epoch are compared.
+"""
+
+import statistics
+import tempfile
+import time
+
+import numpy as np
+import torch
+
+from aquatint.features.boundary import cache_hidden_states
+from aquatint.features.boundary_costs import FrozenInputs
+from aquatint.features.cache import FeatureStore, build_cache
+from aquatint.features.frozen import Encoding
+from aquatint.features.keys import text_key
+from aquatint.features.stored import from_stored
+from aquatint.features.text import TextEncoder
+from aquatint.models.backbone import Backbone
+from aquatint.models.dual_encoder import DualEncoder
+from aquatint.models.pocket import internvl_config, random_internvl, train_tokenizer
+from aquatint.models.retrieval_model import RetrievalModel, open_backbone
+
+NUM_SAMPLES, BATCH, ROUNDS, MAX_TOKENS = 128, 32, 3, 48
+TEXT = "a red house in the centre of the picture with a white car to its left and a tree behind it"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    print(f"LoRA epoch with the last block open, {NUM_SAMPLES} pairs, torch {torch.__version__}")
+    for num_blocks in (2, 12):
+        with tempfile.TemporaryDirectory() as folder:
+            measure(write_backbone(folder, num_blocks), folder, num_blocks)
+
+
+def write_backbone(folder: str, num_blocks: int) -> Backbone:
+    tokenizer = train_tokenizer([TEXT], 400)
+    config = internvl_config(
+        width=96, num_blocks=num_blocks, image_size_px=96, patch_size_px=12, tokenizer=tokenizer
+    )
+    random_internvl(config, 0).save_pretrained(f"{folder}/backbone")
+    tokenizer.save_pretrained(f"{folder}/backbone")
+    return Backbone(f"{folder}/backbone", "bench", "pocket")
+
+
+def measure(backbone: Backbone, folder: str, num_blocks: int) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (NUM_SAMPLES, 96, 96, 3), dtype=np.uint8)
+    keys, texts = [str(i) for i in range(NUM_SAMPLES)], [f"{TEXT} {i}" for i in range(NUM_SAMPLES)]
+    store = FeatureStore(f"{folder}/store", 1)
+    pixels = build_cache(store, {"bench": 1}, keys, lambda rows: images[list(rows)])
+    inputs = FrozenInputs(
+        store,
+        backbone,
+        pixels,
+        keys,
+        texts,
+        NUM_SAMPLES,
+        MAX_TOKENS,
+        Encoding(32, "float16", "cpu"),
+    )
+    start = time.process_time()
+    hidden = cache_hidden_states(inputs, depth=1)
+    building = time.process_time() - start
+    model = build(backbone)
+    image_reader, text_reader = hidden.images.open(), hidden.texts.open()
+    image_places = image_reader.places(keys)
+    text_places = text_reader.places([text_key(text) for text in texts])
+    ids, mask = TextEncoder(backbone.load_tokenizer(), MAX_TOKENS)(texts)
+
+    def cached(rows: slice) -> dict:
+        return {
+            "image_tokens": from_stored(image_reader.read(image_places[rows]), "float16"),
+            "text_tokens": from_stored(text_reader.read(text_places[rows]), "float16"),
+            "attention_mask": mask[rows],
+            "depth": 1,
+        }
+
+    def live(rows: slice) -> dict:
+        return {
+            "pixels": torch.from_numpy(images[rows]),
+            "input_ids": ids[rows],
+            "attention_mask": mask[rows],
+        }
+
+    results = [(epoch(model, cached), epoch(model, live)) for _ in range(ROUNDS)]
+    ours, theirs = (statistics.median(result[way][0] for result in results) for way in (0, 1))
+    difference = abs(results[0][0][1] - results[0][1][1]) / abs(results[0][1][1])
+    print(f"{num_blocks} blocks: relative difference of the loss {difference:.1e}")
+    print(f"  filling the cache    {building:.2f} CPU s, once")
+    print(f"  cached hidden states {ours:.2f} CPU s an epoch")
+    print(f"  all blocks live      {theirs:.2f} CPU s an epoch")
+    print(f"  ratio                {theirs / ours:.1f}")
+
+
+def build(backbone: Backbone) -> RetrievalModel:
+    inner = backbone.load()
+    groups = open_backbone(inner, "lora", 1, {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0})
+    for name in groups["block_1"]:
+        inner.get_parameter(name).requires_grad_(True)
+    heads = DualEncoder(vision_width=96, text_width=96, is_enhanced=False)
+    mean, std = backbone.image_statistics
+    return RetrievalModel(
+        inner, heads, image_mean=mean, image_std=std, token_grid=backbone.sizes.grid
+    ).eval()
+
+
+def epoch(model: RetrievalModel, read) -> tuple[float, float]:
+    """CPU seconds of forward and backward over all samples, and the sum of the losses."""
+    start, total = time.process_time(), 0.0
+    for begin in range(0, NUM_SAMPLES, BATCH):
+        batch = read(slice(begin, begin + BATCH))
+        image = model.heads.encode_image(model.encode_images(batch)).embeds
+        text = model.heads.encode_text(model.encode_texts(batch), batch["attention_mask"]).embeds
+        loss = (image - text).pow(2).sum()
+        loss.backward()
+        total += float(loss.detach())
+    model.zero_grad()
+    return time.process_time() - start, total
+
+
+if __name__ == "__main__":
+    main()
