@@ -51,7 +51,7 @@ def digest_after(tmp_path, monkeypatch):
             module._definitions,
             module._parse,
             module._module_digest,
-            module._submodule,
+            module._find,
         ):
             cached.cache_clear()
         return module.source_digest(importlib.import_module("fakeproject.nodes").node)

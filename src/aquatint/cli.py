@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 from kedro.framework.cli.utils import _split_params, env_option
 from kedro.framework.context import KedroContext
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
-from kedro.io import DataCatalog, DatasetError
+from kedro.io import DataCatalog
 from kedro.pipeline.node import Node
 
-from aquatint.provenance import Freshness, Provenance, parameter_digest
+from aquatint.ancestry import differing_parameters, flatten, nest, split_writable, trace
+from aquatint.provenance import Freshness, Provenance
+from aquatint.prune import delete_version, prunable_versions
 
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,71 +71,61 @@ def lineage(env: str | None, pipeline: str, params: dict[str, Any], dataset: str
     chain = trace(name, version or None, context.catalog)
     for step in chain:
         click.echo(f"{'  ' * step.depth}{step.name}{f' @ {step.version}' if step.version else ''}")
-    differing = _differing_parameters(context, name, version or None)
-    if differing:
-        click.echo(f"\nMade with other values of: {', '.join(differing)} (see data/runs).")
-    if chain[0].node:
-        pins = {step.name: step.version for step in chain if step.depth == 1 and step.version}
-        options = [f"--nodes={chain[0].node}"]
-        options += [f"--env={env}"] if env else []
-        versions = ",".join(f"{key}:{value}" for key, value in pins.items())
-        options += [f"--load-versions={versions}"] if versions else []
-        click.echo(f"\nkedro run --pipelines={pipeline} {' '.join(options)}")
+    if not chain[0].node:
+        return
+    given, unwritable = split_writable(
+        {**params, **flatten(differing_parameters(name, version or None, context.catalog))}
+    )
+    if unwritable:
+        click.echo("\nWith these lines in conf/local/parameters.yml:\n")
+        click.echo(yaml.safe_dump(nest(unwritable), sort_keys=False).rstrip())
+    pins = {step.name: step.version for step in chain if step.depth == 1 and step.version}
+    options = [f"--nodes={chain[0].node}"]
+    options += [f"--env={env}"] if env else []
+    options += [f"--params={shlex.quote(_joined(given, '='))}"] if given else []
+    options += [f"--load-versions={_joined(pins, ':')}"] if pins else []
+    click.echo(f"\nkedro run --pipelines={pipeline} {' '.join(options)}")
 
 
-def _differing_parameters(context: KedroContext, name: str, version: str | None) -> list[str]:
-    """Parameters whose value is no longer the one that an artefact was made with."""
-    dataset = context.catalog.get(name)
-    record = dataset.read_provenance(version) if hasattr(dataset, "read_provenance") else None
-    kept = (record or {}).get("params", {})
-    return [
-        parameter
-        for parameter, digest in kept.items()
-        if parameter_digest(context.catalog.load(f"params:{parameter}")) != digest
-    ]
+def _joined(values: dict[str, Any], sign: str) -> str:
+    return ",".join(f"{name}{sign}{value}" for name, value in values.items())
 
 
-@dataclass(frozen=True)
-class LineageStep:
-    """One artefact of a chain.
+@cli.command()
+@_run_options
+@click.option("--keep", default=1, type=click.IntRange(1), help="Newest versions of each to keep.")
+@click.option(
+    "--older-than-hours",
+    default=24.0,
+    type=click.FloatRange(0),
+    help="Younger versions stay: a run that goes on now may need them.",
+)
+@click.option("--yes", is_flag=True, help="Delete; without it, versions are only listed.")
+def prune(
+    env: str | None,
+    pipeline: str,
+    params: dict[str, Any],
+    keep: int,
+    older_than_hours: float,
+    yes: bool,
+) -> None:
+    """List versions that nothing kept descends from, and with --yes delete them.
 
-    Attributes:
-        name: Dataset.
-        version: Version, None for an unversioned one.
-        depth: Steps from the artefact that was asked for.
-        node: Node that made it; None for an input of the project.
+    Kept are the newest complete versions of each dataset of every pipeline, and all that these were
+    made from.
     """
-
-    name: str
-    version: str | None
-    depth: int
-    node: str | None
-
-
-def trace(
-    name: str, version: str | None, catalog: DataCatalog, depth: int = 0
-) -> list[LineageStep]:
-    """Follow provenance records from one artefact back to the inputs of the project.
-
-    Raises:
-        UsageError: If there is no such dataset or version.
-    """
-    dataset = catalog.get(name)
-    if dataset is None:
-        raise click.UsageError(f"No dataset {name!r} in the catalog.")
-    if not hasattr(dataset, "read_provenance"):
-        return [LineageStep(name, None, depth, None)]
-    try:
-        record = dataset.read_provenance(version)
-        found = version or dataset.resolve_load_version()
-    except DatasetError as error:
-        raise click.UsageError(str(error)) from error
-    if record is None:
-        return [LineageStep(name, found, depth, None)]
-    steps = [LineageStep(name, found, depth, record["node"])]
-    for parent, parent_version in record.get("versions", {}).items():
-        steps += trace(parent, parent_version, catalog, depth + 1)
-    return steps
+    catalog = _context(env, params).catalog
+    names = {name for pipe in pipelines.values() for name in pipe.datasets()}
+    found = prunable_versions(catalog, names, keep, older_than_hours * 3600)
+    for version in found:
+        click.echo(f"{version.name} @ {version.version}  {version.megabytes:.1f} MB")
+    total = f"{len(found)} versions, {sum(version.megabytes for version in found):.1f} MB"
+    if not yes:
+        click.echo(f"{total}; nothing deleted. Give --yes to delete them.")
+        return
+    for version in found:
+        delete_version(version)
+    click.echo(f"{total} deleted.")
 
 
 def _context(env: str | None, params: dict[str, Any]) -> KedroContext:

@@ -15,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+from aquatint.parameter_names import suggest
+
 LossName = Literal["itc", "itm", "bbox", "spatial", "caption"]
 
 
@@ -24,6 +26,17 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     # Fields that change no result; a node is not rerun because of them.
     without_effect: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unknown_keys_name_their_neighbour(cls, values: object) -> object:
+        unknown = sorted(set(values) - set(cls.model_fields)) if isinstance(values, dict) else []
+        if unknown:
+            raise ValueError(
+                f"There is no parameter {unknown[0]!r}; {suggest(unknown[0], cls.model_fields)}"
+                f"{cls.__name__} has {', '.join(cls.model_fields)}."
+            )
+        return values
 
     def result_fields(self) -> dict[str, Any]:
         """All values that results depend on, as plain JSON values."""

@@ -80,7 +80,12 @@ class Provenance:
         """
         record = self._record(node, name, lambda dataset: str(loaded[dataset]["fingerprint"]))
         versions = {dataset: loaded[dataset]["version"] for dataset in record["inputs"]}
-        return {**record, "fingerprint": _combine(record), "versions": versions}
+        values = {name: parameter_value(self._load_parameter(name)) for name in record["params"]}
+        fingerprint = _combine(record)
+        return {**record, "fingerprint": fingerprint, "versions": versions, "values": values}
+
+    def _load_parameter(self, name: str) -> object:
+        return self._catalog.load(name if name == "parameters" else f"params:{name}")
 
     def freshness(self, name: str) -> Freshness:
         """Compare what is stored under ``name`` with what is expected."""
@@ -157,8 +162,13 @@ class Provenance:
 
 def parameter_digest(value: object) -> str:
     """Return a sha256 over what results depend on in a parameter."""
-    plain = value.result_fields() if isinstance(value, Params) else value
+    plain = parameter_value(value)
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def parameter_value(value: object) -> Any:  # noqa: ANN401 - any JSON value
+    """Return what results depend on in a parameter, as plain JSON values."""
+    return value.result_fields() if isinstance(value, Params) else value
 
 
 def _combine(record: dict[str, Any]) -> str:

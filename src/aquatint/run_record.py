@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
+import os
+import resource
 import subprocess
 import sys
 import time
@@ -14,13 +17,14 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline.node import Node
 
+from aquatint.params import Params
 from aquatint.storage import publish_file
 
 
 class RunRecordHooks:
-    """Write ``<data_root>/runs/<run>.json`` when a run ends, well or with an error.
+    """Write ``<data_root>/runs/<run>.json`` when a run ends: well, with an error or by a signal.
 
-    A run that a signal ends leaves none: its trainings say in the log how to go on.
+    Only ``kill -9`` leaves none.
     """
 
     def __init__(self) -> None:
@@ -45,21 +49,24 @@ class RunRecordHooks:
             "load_versions": run_params["load_versions"],
             "code": describe_code(project),
             "python": sys.version.split()[0],
+            "parameters": _parameters(catalog),
             "loaded": {},
             "saved": {},
             "node_seconds": {},
         }
+        # SystemExit and KeyboardInterrupt pass Kedro's error hook by.
+        atexit.register(self._write, {"exit": "interrupted"})
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str) -> None:
         """Note the version that was loaded."""
         if not dataset_name.startswith("params:"):
-            self._record["loaded"][dataset_name] = self._version(dataset_name, "load")
+            self._record["loaded"][dataset_name] = self._describe(dataset_name, "load")
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
         """Note the version that was saved."""
-        self._record["saved"][dataset_name] = self._version(dataset_name, "save")
+        self._record["saved"][dataset_name] = self._describe(dataset_name, "save")
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -82,18 +89,49 @@ class RunRecordHooks:
         """Write the record of a run that failed."""
         self._write({"exit": "error", "error": f"{type(error).__name__}: {error}"})
 
-    def _version(self, name: str, kind: str) -> str | None:
+    def _describe(self, name: str, kind: str) -> dict[str, str | None]:
+        """Version and digest of what was loaded or saved; None where there is none."""
         dataset = self._catalog.get(name) if self._catalog is not None else None
         resolve = getattr(dataset, f"resolve_{kind}_version", None)
-        return resolve() if resolve else None
+        # Raw folders are left to provenance, which reads all their files anyway.
+        digest = None
+        if dataset is not None and hasattr(dataset, "read_provenance"):
+            digest = dataset.content_digest
+        return {"version": resolve() if resolve else None, "digest": digest}
 
     def _write(self, outcome: dict[str, str]) -> None:
-        if self._folder is None:
+        """Write the record once: the first outcome is the run's."""
+        if self._folder is None or "exit" in self._record:
             return
+        self._record |= {**outcome, **describe_machine()}
         seconds = round(time.monotonic() - self._started["run"], 3)
-        record = {**self._record, "seconds": seconds, **outcome}
+        record = {**self._record, "seconds": seconds}
         content = json.dumps(record, indent=1, default=str)
         publish_file(self._folder / f"{record['run']}.json", content.encode())
+
+
+def _parameters(catalog: DataCatalog) -> dict[str, Any]:
+    """All parameters, as the models that check them hold them."""
+    loaded = {name: catalog.load(name) for name in list(catalog) if name.startswith("params:")}
+    return {
+        name.removeprefix("params:"): value.model_dump(mode="json")
+        for name, value in sorted(loaded.items())
+        if isinstance(value, Params)
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return the processor or GPU, and the peak memory of this process and of its children."""
+    torch = sys.modules.get("torch")  # not imported for this: a run without training needs none
+    has_cuda = torch is not None and torch.cuda.is_available()
+    peaks = {
+        whose: round(resource.getrusage(which).ru_maxrss * 1024 / 1e6, 1)
+        for whose, which in (("run", resource.RUSAGE_SELF), ("children", resource.RUSAGE_CHILDREN))
+    }
+    if has_cuda and torch is not None:
+        peaks["cuda"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    device = torch.cuda.get_device_name() if has_cuda and torch is not None else "cpu"
+    return {"device": device, "num_cores": os.cpu_count(), "peak_memory_mb": peaks}
 
 
 def describe_code(project: Path) -> dict[str, str | None]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
+
+from aquatint.parameter_names import check_parameter_names, runtime_names
 
 DRY_RUN_SUFFIX = "_dry_run"
 
@@ -25,7 +28,10 @@ class LabelledSession(KedroSession):
     ) -> dict[str, Any]:
         """Run pipelines by name; see ``KedroSession.run``."""
         # From the files as well as from --params; read raw, for the parameters are not typed yet.
-        run = self._get_config_loader()["parameters"].get("run", {})
+        loader = self._get_config_loader()
+        parameters = loader["parameters"]
+        check_parameter_names(parameters, _names_read(Path(loader.conf_source)))
+        run = parameters.get("run", {})
         label = str(run.get("label") or "")
         if label:
             self._store["session_id"] = f"{self.store['session_id']}-{label}"
@@ -46,3 +52,10 @@ class LabelledSession(KedroSession):
             raise ValueError(
                 f"No dry run of {', '.join(unknown)}; there is one of {', '.join(known)}."
             )
+
+
+def _names_read(conf: Path) -> set[str]:
+    """Parameters that a node of any pipeline, or the catalog, reads."""
+    names = {name for pipeline in pipelines.values() for name in pipeline.inputs()}
+    read = {name.removeprefix("params:") for name in names if name.startswith("params:")}
+    return read | runtime_names(conf)

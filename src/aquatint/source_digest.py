@@ -82,10 +82,27 @@ def _parse(module: str) -> ast.Module:
 
 
 def _path(module: str) -> Path:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
+    path = _find(module)
+    if path is None:
         raise ModuleNotFoundError(f"No source of {module}.")
-    return Path(spec.origin)
+    return path
+
+
+@functools.cache
+def _find(module: str) -> Path | None:
+    """File of a project module, found without importing the packages above it, and with them torch.
+
+    ``importlib.util.find_spec("a.b")`` runs ``a``.
+    """
+    package, *parts = module.split(".")
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    base = Path(spec.origin).parent.joinpath(*parts)
+    for path in (base / "__init__.py", base.with_suffix(".py")):
+        if path.is_file():
+            return path
+    return None
 
 
 @functools.cache
@@ -116,11 +133,7 @@ def _imports(tree: ast.AST) -> set[str]:
     return found
 
 
-@functools.cache
 def _submodule(package: str, name: str) -> str:
     """``package.name`` if that is a module, else ``package``."""
     candidate = f"{package}.{name}"
-    try:
-        return candidate if importlib.util.find_spec(candidate) else package
-    except ModuleNotFoundError:
-        return package
+    return candidate if _find(candidate) else package

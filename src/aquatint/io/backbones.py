@@ -20,7 +20,7 @@ from aquatint.models.backbone import (
 )
 from aquatint.storage import is_complete, publish_folder, read_manifest, verify_folder
 from aquatint.training.lineage import fingerprint
-from aquatint.training.merge import MergedBackbone
+from aquatint.training.merged_backbone import MergedBackbone
 
 logger = logging.getLogger(__name__)
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from aquatint.models.backbone import Backbone
 from aquatint.models.retrieval_model import merge_lora
-from aquatint.training.checkpoint import Checkpoint, weights_digest
+from aquatint.training.checkpoint import Checkpoint
+from aquatint.training.merged_backbone import MergedBackbone
 from aquatint.training.retrieval_models import restore_model
 
 if TYPE_CHECKING:
@@ -21,40 +19,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MAX_DIFFERENCE = 1e-4
-_PROCESSOR_PATTERNS = ("token*", "vocab*", "merges*", "special*", "*processor*", "chat_template*")
 
 
 class MergeError(RuntimeError):
     """A merged backbone does not compute what the unmerged one does."""
-
-
-@dataclass(frozen=True)
-class MergedBackbone:
-    """Merged weights on their way into the catalog.
-
-    Attributes:
-        parent: Backbone that the weights were merged into.
-        weights: Full state dict in float32.
-        lineage: Checkpoint and difference to the unmerged model.
-    """
-
-    parent: Backbone
-    weights: dict[str, Any]
-    lineage: dict[str, Any]
-
-    @property
-    def digest(self) -> str:
-        """sha256 over the weights."""
-        return weights_digest(self.weights)
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Write the whole model, with its tokenizer and processor, into ``folder``."""
-        model = self.parent.load(dtype="float32")
-        model.load_state_dict(self.weights, strict=True)
-        model.save_pretrained(folder)
-        for pattern in _PROCESSOR_PATTERNS:
-            for path in Path(self.parent.folder).glob(pattern):
-                shutil.copyfile(path, folder / path.name)
 
 
 def merge_checkpoint(backbone: Backbone, checkpoint: Checkpoint) -> MergedBackbone:
