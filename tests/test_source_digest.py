@@ -52,6 +52,7 @@ def digest_after(tmp_path, monkeypatch):
             module._parse,
             module._module_digest,
             module._find,
+            module._module_imports,
         ):
             cached.cache_clear()
         return module.source_digest(importlib.import_module("fakeproject.nodes").node)

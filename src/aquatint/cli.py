@@ -19,7 +19,13 @@ from kedro.pipeline.node import Node
 
 from aquatint.ancestry import differing_parameters, flatten, nest, split_writable, trace
 from aquatint.provenance import Freshness, Provenance
-from aquatint.prune import delete_version, prunable_versions
+from aquatint.prune import (
+    delete_leftover,
+    delete_version,
+    leftovers,
+    megabytes,
+    prunable_versions,
+)
 
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -112,19 +118,24 @@ def prune(
     """List versions that nothing kept descends from, and with --yes delete them.
 
     Kept are the newest complete versions of each dataset of every pipeline, and all that these were
-    made from.
+    made from. What killed runs left behind is listed and deleted as well.
     """
     catalog = _context(env, params).catalog
     names = {name for pipe in pipelines.values() for name in pipe.datasets()}
     found = prunable_versions(catalog, names, keep, older_than_hours * 3600)
-    for version in found:
-        click.echo(f"{version.name} @ {version.version}  {version.megabytes:.1f} MB")
-    total = f"{len(found)} versions, {sum(version.megabytes for version in found):.1f} MB"
+    left = leftovers(catalog, names, catalog.get("runs").folder.parent, older_than_hours * 3600)
+    sizes = {f"{version.name} @ {version.version}": version.megabytes for version in found}
+    sizes |= {f"left over: {path}": megabytes(path) for path in left}
+    for what, size in sizes.items():
+        click.echo(f"{what}  {size:.1f} MB")
+    total = f"{len(found)} versions, {len(left)} leftovers, {sum(sizes.values()):.1f} MB"
     if not yes:
         click.echo(f"{total}; nothing deleted. Give --yes to delete them.")
         return
     for version in found:
         delete_version(version)
+    for path in left:
+        delete_leftover(path)
     click.echo(f"{total} deleted.")
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from kedro.io import DataCatalog
 
+from aquatint.storage import read_manifest
+from aquatint.training.state import state_folder_name
+
 Key = tuple[str, str]
 
 
@@ -57,11 +60,64 @@ def prunable_versions(
         for folder in {*newest, *young}:
             _keep(catalog, (name, folder.name), kept)
     return [
-        StoredVersion(name, folder.name, folder, _megabytes(folder))
+        StoredVersion(name, folder.name, folder, megabytes(folder))
         for name, folders in stored.items()
         for folder in folders
         if (name, folder.name) not in kept
     ]
+
+
+def leftovers(
+    catalog: DataCatalog, names: Iterable[str], data_root: Path, min_age_s: float
+) -> list[Path]:
+    """Find what killed runs left behind and nobody will read.
+
+    Args:
+        catalog: Catalog of the project.
+        names: Datasets of all pipelines.
+        data_root: Where unfinished writes, named ``.tmp-*``, are looked for.
+        min_age_s: Younger ones may belong to a run in progress.
+
+    Returns:
+        Unfinished writes, and states of trainings whose checkpoint is stored: a run that is killed
+        between its last save and the end of its node leaves one.
+    """
+    finished = _finished_trainings(catalog, names)
+    states = [
+        folder
+        for name in sorted(names)
+        if name.endswith(".training_state")
+        for folder in Path(catalog.load(name).root).glob("[!.]*")
+        if folder.name in finished
+    ]
+    found = {*states, *data_root.rglob(".tmp-*")}
+    return [
+        path
+        for path in sorted(found)
+        if not found.intersection(path.parents)  # goes with the folder it lies in
+        and time.time() - path.stat().st_mtime >= min_age_s
+    ]
+
+
+def _finished_trainings(catalog: DataCatalog, names: Iterable[str]) -> set[str]:
+    """Folder names of the trainings whose checkpoint is on the disk."""
+    checkpoints = [name for name in names if name.endswith(".checkpoint")]
+    manifests = [
+        read_manifest(folder / Path(str(catalog.get(name)._filepath)).name)
+        for name in checkpoints
+        for folder in _folders(catalog, name)
+        if _is_complete(catalog, name, folder.name)
+    ]
+    keys = [manifest["lineage"].get("training_key", "") for manifest in manifests]
+    return {state_folder_name(key) for key in keys if key}
+
+
+def delete_leftover(path: Path) -> None:
+    """Delete a file or folder that ``leftovers`` found."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def delete_version(version: StoredVersion) -> None:
@@ -103,5 +159,7 @@ def _keep(catalog: DataCatalog, key: Key, kept: set[Key]) -> None:
             _keep(catalog, (parent, version), kept)
 
 
-def _megabytes(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+def megabytes(path: Path) -> float:
+    """Size of a file, or of all files of a folder, in MB of 1e6 bytes."""
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(file.stat().st_size for file in files) / 1e6

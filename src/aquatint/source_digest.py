@@ -117,8 +117,13 @@ def _closure(modules: set[str]) -> set[str]:
     while todo:
         module = todo.pop()
         reached.add(module)
-        todo |= _imports(_parse(module)) - reached
+        todo |= _module_imports(module) - reached
     return reached
+
+
+@functools.cache
+def _module_imports(module: str) -> frozenset[str]:
+    return frozenset(_imports(_parse(module)))
 
 
 def _imports(tree: ast.AST) -> set[str]:

@@ -10,10 +10,13 @@ import time
 
 import pytest
 
+from aquatint.pipeline_registry import register_pipelines
+from aquatint.prune import delete_leftover, leftovers
 from project_runs import PROJECT, open_catalog
 
 pytestmark = pytest.mark.slow
-NUM_KILLS = int(os.environ.get("AQUATINT_KILLS", "4"))
+_KILLS = os.environ.get("AQUATINT_KILLS", "4")
+NUM_KILLS = 30 if _KILLS == "all" else int(_KILLS)
 PARTS = ("stage1", "stage2", "baseline")
 
 
@@ -56,15 +59,58 @@ def test_a_run_killed_again_and_again_ends_bit_for_bit_as_an_uninterrupted_one(f
     _, log = child.communicate(timeout=300)
     assert child.returncode == 0, log[-2000:]
     assert kills > 0
+    assert_same_results(finished, root, PARTS)
+    zero_shot = "two_stage.zero_shot.metrics"
+    assert open_catalog(root).load(zero_shot) == open_catalog(finished).load(zero_shot)
+
+
+def assert_same_results(finished, root, parts):
     expected, found = open_catalog(finished), open_catalog(root)
-    for part in PARTS:
+    for part in parts:
         name = f"two_stage.{part}.checkpoint"
         assert found.load(name).digest == expected.load(name).digest, part
         history = f"two_stage.{part}.history"
         assert found.load(history).equals(expected.load(history)), part
-    for part in ("zero_shot", *PARTS):
-        name = f"two_stage.{part}.metrics"
-        assert found.load(name) == expected.load(name), part
+        metrics = f"two_stage.{part}.metrics"
+        assert found.load(metrics) == expected.load(metrics), part
+
+
+def test_killed_before_within_and_after_every_write_ends_the_same(finished, tmp_path):
+    """Stage 1 by default; with AQUATINT_KILLS=all every write of the three trainings."""
+    root, log = tmp_path / "data", tmp_path / "kills.txt"
+    without_results(finished, root)
+    tags = [] if os.environ.get("AQUATINT_KILLS") == "all" else ["stage1"]
+    script = PROJECT / "tests" / "pipelines" / "kill_at_writes.py"
+    result = subprocess.run(
+        [sys.executable, str(script), str(root), str(log), *tags],
+        cwd=PROJECT, capture_output=True, text=True,
+        env={**os.environ, "KEDRO_DISABLE_TELEMETRY": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    points = [line.split() for line in log.read_text().splitlines()]
+    names = {name for _, name in points}
+    assert len(points) == 3 * len(names), "three instants of each write"
+    kinds = ("states", "history.jsonl", "checkpoint", "provenance.json", "metrics.json", "runs")
+    for kind in kinds:
+        assert any(kind in name for name in names), kind
+    assert len(names) >= 12
+    assert_same_results(finished, root, ["stage1"] if tags else PARTS)
+    delete_what_was_left_behind(root)
+
+
+def delete_what_was_left_behind(root):
+    """Writes cut off, and the state of a training killed after its last save."""
+    catalog = open_catalog(root)
+    names = register_pipelines()["two_stage"].datasets()
+    left = leftovers(catalog, names, root, min_age_s=0.0)
+    assert any(".tmp-" in path.name for path in left)
+    assert any(path.parent.parent.parent.name == ".states" for path in left)
+    assert leftovers(catalog, names, root, min_age_s=3600.0) == []
+    for path in left:
+        delete_leftover(path)
+    assert not list(root.rglob(".tmp-*"))
+    assert not list((root / "06_models" / ".states").rglob("step-*"))
+    assert catalog.exists("two_stage.stage1.checkpoint")
 
 
 def test_sigterm_writes_the_state_and_says_how_to_go_on(finished, tmp_path):

@@ -90,7 +90,7 @@ def test_the_command_deletes_only_when_told(three_runs, tmp_path):
     listed = CliRunner().invoke(cli, arguments)
     assert listed.exit_code == 0, listed.output
     assert listed.output.startswith(f"{name} @ {before[0]}")
-    assert "1 versions" in listed.output
+    assert "1 versions, 0 leftovers" in listed.output
     assert "nothing deleted" in listed.output
     assert sorted(path.name for path in folder.iterdir()) == before
     told = CliRunner().invoke(cli, [*arguments, "--yes"])

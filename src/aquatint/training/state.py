@@ -43,7 +43,7 @@ class TrainingStateFolder:
 
     def for_fingerprint(self, fingerprint: str) -> Path:
         """Folder of the training with this fingerprint; another fingerprint never resumes it."""
-        return Path(self.root) / fingerprint[:16]
+        return Path(self.root) / state_folder_name(fingerprint)
 
     @property
     def last_step(self) -> int | None:
@@ -54,6 +54,11 @@ class TrainingStateFolder:
     def discard(self, fingerprint: str) -> None:
         """Delete the states of one training; those of others stay resumable."""
         shutil.rmtree(self.for_fingerprint(fingerprint), ignore_errors=True)
+
+
+def state_folder_name(fingerprint: str) -> str:
+    """Name of the folder of a training."""
+    return fingerprint[:16]
 
 
 @dataclass

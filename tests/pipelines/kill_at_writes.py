@@ -1,0 +1,112 @@
+"""Run two_stage again and again, each time killed at a write that was not yet hit, to its end.
+
+``python kill_at_writes.py <data_root> <log> [tag]``: one line ``<phase> <name>`` a kill goes to the
+log. The runs are forks of one process that has imported everything, so that many fit into a test.
+"""
+
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+import transformers
+
+from aquatint import storage
+from aquatint.pipeline_registry import register_pipelines
+from aquatint.source_digest import source_digest
+from project_runs import run_project
+
+PHASES = ("before", "within", "after")
+_CHANGING = re.compile(r"\d{4}-\d\d-\d\dT[\d.]+Z|step-\d+|[0-9a-f]{16,}")
+
+
+class KillingWrites:
+    """Takes the place of ``publish_file`` and ``publish_folder`` and kills at new points."""
+
+    def __init__(self, log):
+        self.log = log
+        self.hit = set(log.read_text().splitlines()) if log.exists() else set()
+        self.publish_file, self.publish_folder = storage.publish_file, storage.publish_folder
+
+    def kill_if_new(self, phase, final, prepare=lambda: None):
+        point = f"{phase} {_CHANGING.sub('*', '/'.join(final.parts[-5:]))}"
+        if point in self.hit:
+            return
+        prepare()
+        with self.log.open("a") as file:
+            file.write(point + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def file(self, final, content):
+        self.kill_if_new("before", final)
+        temporary = final.parent / f".tmp-{final.name}-torn"
+
+        def tear():
+            final.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content[: len(content) // 2])
+
+        self.kill_if_new("within", final, tear)
+        self.publish_file(final, content)
+        self.kill_if_new("after", final)
+
+    def folder(self, final, write, manifest=None):
+        self.kill_if_new("before", final)
+
+        def write_and_kill(folder):
+            write(folder)
+            self.kill_if_new("within", final)  # all files but the manifest are there
+
+        self.publish_folder(final, write_and_kill, manifest)
+        self.kill_if_new("after", final)
+
+
+def install(writes):
+    """Put the killing writes wherever the project imported the plain ones."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("aquatint."):
+            for attribute, replacement in (
+                ("publish_file", writes.file),
+                ("publish_folder", writes.folder),
+            ):
+                if hasattr(module, attribute):
+                    setattr(module, attribute, replacement)
+
+
+def import_all():
+    import importlib
+    import pkgutil
+
+    import aquatint
+
+    for module in pkgutil.walk_packages(aquatint.__path__, "aquatint."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def main(root, log, tags):
+    torch.set_num_threads(1)
+    import_all()
+    # Kept in memory for all runs: code that was read, and classes that transformers imports late.
+    for node in register_pipelines()["two_stage"].nodes:
+        source_digest(node.func)
+    transformers.InternVLForConditionalGeneration  # noqa: B018
+    for _ in range(1000):
+        child = os.fork()
+        if child == 0:
+            install(KillingWrites(log))
+            run_project(root, tags=tags, only_missing=True)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            return os.waitstatus_to_exitcode(status)
+    return "1000 runs and no end"
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] or None))
