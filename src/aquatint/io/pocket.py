@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from aquatint.locks import one_builder
 from aquatint.storage import is_complete as is_folder_complete
 from aquatint.storage import publish_folder
 
@@ -69,15 +70,13 @@ def build_pocket(root: Path, recipe: PocketRecipe) -> Path:
     final = root / f"internvl_{recipe.width}x{recipe.num_blocks}_{digest[:12]}"
     if is_folder_complete(final):
         return final
-    logger.info("Building the pocket backbone %s (once).", final.name)
-    states = root / ".states" / digest[:12]
-    try:
+    with one_builder(final):
+        if is_folder_complete(final):
+            return final
+        logger.info("Building the pocket backbone %s (once).", final.name)
+        states = root / ".states" / digest[:12]
         publish_folder(final, lambda folder: _build(folder, recipe, states), asdict(recipe))
-    except FileExistsError:
-        if not is_folder_complete(final):
-            raise
-        logger.info("Another run has built %s meanwhile.", final.name)
-    shutil.rmtree(states, ignore_errors=True)
+        shutil.rmtree(states, ignore_errors=True)
     return final
 
 

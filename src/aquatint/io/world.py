@@ -6,6 +6,7 @@ from typing import Any
 
 from aquatint.data.sources import GeoTextFolder
 from aquatint.io.folders import GeoTextFolderDataset
+from aquatint.locks import one_builder
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,10 @@ class GeoTextWorldDataset(GeoTextFolderDataset):
         from aquatint.world.geotext import is_complete, write_geotext
 
         if not is_complete(self.folder, self._spec):
-            logger.info("Rendering the embedded world to %s (once).", self.folder)
-            write_geotext(self.folder, self._spec)
+            with one_builder(self.folder):
+                if not is_complete(self.folder, self._spec):
+                    logger.info("Rendering the embedded world to %s (once).", self.folder)
+                    write_geotext(self.folder, self._spec)
         return super().load()
 
     def _exists(self) -> bool:

@@ -1,0 +1,89 @@
+"""Two runs at once in one checkout: each loads what it saved itself, shared work is done once."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from project_runs import PROJECT, open_catalog
+
+pytestmark = pytest.mark.slow
+
+
+def start(root, pipeline, *params):
+    command = [sys.executable, "-m", "kedro", "run", f"--pipelines={pipeline}", "--env=test"]
+    return subprocess.Popen(
+        [*command, f"--params={','.join((f'data_root={root}', *params))}"],
+        cwd=PROJECT,
+        env={**os.environ, "KEDRO_DISABLE_TELEMETRY": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(*children):
+    logs = [child.communicate(timeout=400)[0] for child in children]
+    for child, log in zip(children, logs, strict=True):
+        assert child.returncode == 0, log[-3000:]
+    return logs
+
+
+def record_of(root, label):
+    (path,) = (root / "runs").glob(f"*{label}.json")
+    return json.loads(path.read_text())
+
+
+def test_the_same_recipe_twice_from_nothing(finished, tmp_path):
+    """Both build the world, the backbone and the caches; the second has another split."""
+    root = tmp_path / "data"
+    logs = finish(
+        start(root, "two_stage", "run.label=first"),
+        start(root, "two_stage", "run.label=second", "two_stage.data.split.seed=7"),
+    )
+    told = "\n".join(logs)
+    assert told.count("Building the pocket backbone") == 1
+    assert told.count("Rendering the embedded world") == 1
+    assert "is being built by process" in told
+    records = {label: record_of(root, label) for label in ("first", "second")}
+    for label, record in records.items():
+        versions = {entry["version"] for entry in record["loaded"].values()} - {None}
+        assert versions == {record["run"]}, label
+        assert len(record["loaded"]) > 30
+    folder = root / "03_primary" / "two_stage" / "images.parquet"
+    tables = [
+        pd.read_parquet(folder / record["run"] / "images.parquet") for record in records.values()
+    ]
+    assert not tables[0]["split"].equals(tables[1]["split"])
+    name = "two_stage.stage2.checkpoint"
+    digests = [stored_digest(root, record["run"]) for record in records.values()]
+    assert digests[0] == open_catalog(finished).load(name).digest, "as if it had run alone"
+    assert digests[1] != digests[0]
+
+
+def stored_digest(root, version):
+    folder = root / "06_models" / "two_stage" / "stage2" / "checkpoint" / version / "checkpoint"
+    return json.loads((folder / "manifest.json").read_text())["digest"]
+
+
+def test_different_recipes_at_once(finished, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(finished, root, copy_function=shutil.copy2)
+    finish(
+        start(root, "two_stage", "run.label=first"), start(root, "robosense", "run.label=second")
+    )
+    first, second = (record_of(root, label) for label in ("first", "second"))
+    assert first["exit"] == second["exit"] == "success"
+    versions = {name: entry["version"] for name, entry in second["loaded"].items()}
+    assert versions["robosense.data.queries"] == second["run"]
+    assert versions["two_stage.stage2.checkpoint"] in (
+        open_catalog(finished).get("two_stage.stage2.checkpoint").resolve_load_version(),
+        first["run"],
+    )
+    before, after = open_catalog(finished), open_catalog(root)
+    name = "two_stage.stage2.checkpoint"
+    assert after.load(name).digest == before.load(name).digest

@@ -1,0 +1,54 @@
+"""A builder waits for another one, and a dead one holds nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from aquatint.locks import one_builder
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from aquatint.locks import one_builder
+with one_builder(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_second_builder_waits_and_is_told_for_whom(tmp_path, caplog):
+    caplog.set_level("INFO")
+    order = []
+
+    def second():
+        with one_builder(tmp_path / "thing"):
+            order.append("second")
+
+    with one_builder(tmp_path / "thing"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.3)
+        order.append("first")
+    thread.join(timeout=10)
+    assert order == ["first", "second"]
+    assert f"thing is being built by process {os.getpid()} on " in caplog.text
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "thing")], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline() == "held\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    started = time.monotonic()
+    with one_builder(tmp_path / "thing"):
+        assert time.monotonic() - started < 5
+
+
+def test_other_artefacts_are_not_held_up(tmp_path):
+    with one_builder(tmp_path / "one"), one_builder(tmp_path / "other"):
+        pass
