@@ -1,5 +1,7 @@
 """The content-addressed cache: computed once, resumable, bounded, checked."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -97,3 +99,14 @@ def test_a_missing_sample_is_counted(store):
 def test_wrong_row_counts_are_refused(store):
     with pytest.raises(ValueError, match="1 rows for 2 samples"):
         build_cache(store, {"a": 1}, keys(2), lambda positions: np.zeros((1, 1)))
+
+
+def test_one_flipped_bit_is_found_when_the_cache_is_opened(store):
+    cache = build_cache(store, {"a": 1}, keys(4), Squares())
+    cache.open()
+    (data,) = Path(cache.folder).glob("shard-*/data.npy")
+    content = bytearray(data.read_bytes())
+    content[-1] ^= 1
+    data.write_bytes(bytes(content))
+    with pytest.raises(DamagedArtefactError, match=r"data.npy was altered .* once .* is deleted"):
+        cache.open()

@@ -72,7 +72,7 @@ def test_a_training_returns_checkpoint_and_history_and_keeps_its_state():
     [
         ("stage2", {"train_stage2", "predict_stage2", "evaluate_stage2", "merge_stage2",
                     "evaluate_robustness"}),
-        ("features", {"decode_images", "encode_images", "encode_texts"}),
+        ("features", {"decode_images", "find_near_duplicates", "encode_images", "encode_texts"}),
         ("zero_shot", {"embed_zero_shot", "evaluate_zero_shot"}),
         ("merge", {"merge_stage2"}),
         ("train", {"train_stage1", "train_stage2", "train_baseline"}),

@@ -49,6 +49,10 @@ def make_inputs(results, **changes) -> ReportInputs:
         "samples": '<div class="ag">a gallery</div>',
         "robustness": ROBUSTNESS,
         "ingestion": make_ingestion(),
+        "near_duplicates": {
+            "max_distance": 2,
+            "splits": {"test-train": {"num_pairs": 5, "num_images": 4, "n": 90, "examples": []}},
+        },
     }
     return ReportInputs(**{**given, **changes})
 
@@ -209,6 +213,7 @@ def test_a_version_that_is_no_plain_word_is_quoted_for_the_shell(results):
 
 
 def test_a_leak_is_named(results, page):
+    assert "images nearly alike in test and train" in render_retrieval_report(make_inputs(results))
     ingestion = make_ingestion()
     ingestion["leakage"] |= {"buildings": {"0001": ["train", "test"]}, "num_files": 2}
     leaking = render_retrieval_report(make_inputs(results, ingestion=ingestion))

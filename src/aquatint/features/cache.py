@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -14,7 +15,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from aquatint.storage import DamagedArtefactError, is_complete, publish_folder, read_manifest
+from aquatint.storage import (
+    DamagedArtefactError,
+    is_complete,
+    publish_folder,
+    read_manifest,
+    verify_folder,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +76,8 @@ class FeatureReader:
 
     def __init__(self, folder: Path) -> None:
         shards = _complete_shards(folder)
+        for shard in shards:
+            _check_shard(shard, (shard / _DATA).stat().st_mtime_ns)
         self._shards = [np.load(shard / _DATA, mmap_mode="r") for shard in shards]
         self._places: dict[str, tuple[int, int]] = {}
         for index, shard in enumerate(shards):
@@ -153,6 +162,21 @@ def _address(recipe: Mapping[str, Any]) -> str:
 
 def _complete_shards(folder: Path) -> list[Path]:
     return [shard for shard in sorted(folder.glob("shard-*")) if is_complete(shard)]
+
+
+@functools.cache
+def _check_shard(shard: Path, changed_ns: int) -> None:
+    """Compare a shard's checksums with its manifest, once for a process and a state of the file.
+
+    Raises:
+        DamagedArtefactError: If a single bit differs.
+    """
+    try:
+        verify_folder(shard)
+    except DamagedArtefactError as error:
+        raise DamagedArtefactError(
+            f"{error} The next run computes the shard again once {shard} is deleted."
+        ) from error
 
 
 def _known_keys(folder: Path) -> set[str]:

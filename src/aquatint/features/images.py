@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from aquatint.data.near_duplicates import difference_hash
 from aquatint.features.cache import FeatureCache, FeatureStore, build_cache
 
+_HASHED_AT_ONCE = 256
 _FORMATS = ("JPEG", "PNG", "WEBP")
 
 
@@ -65,3 +67,14 @@ def resize_pixels(pixels: np.ndarray, image_size_px: int) -> np.ndarray:
         antialias=True,
     )
     return resized[0].permute(1, 2, 0).numpy()
+
+
+def hash_pixels(cache: FeatureCache, keys: Sequence[str]) -> np.ndarray:
+    """Return the difference hash of every cached image, uint64 of shape (N,)."""
+    reader = cache.open()
+    places = reader.places(keys)
+    parts = [
+        difference_hash(reader.read(places[start : start + _HASHED_AT_ONCE]))
+        for start in range(0, len(keys), _HASHED_AT_ONCE)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint64)

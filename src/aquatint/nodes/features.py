@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import PositiveInt
 
+from aquatint.data.near_duplicates import near_duplicates
 from aquatint.data.sources import GeoTextFolder
 from aquatint.features.cache import FeatureCache, FeatureStore
 from aquatint.models.backbone import Backbone
@@ -35,6 +36,13 @@ def decode_images(
 
     paths = [Path(folder.image_root) / path for path in images["path"]]
     return cache_pixels(store, paths, images["sha256"].tolist(), backbone.sizes.image_size_px)
+
+
+def find_near_duplicates(images: pd.DataFrame, pixels: FeatureCache) -> dict[str, Any]:
+    """Look for pictures that stand, nearly the same, in more than one split."""
+    from aquatint.features.images import hash_pixels
+
+    return near_duplicates(images, hash_pixels(pixels, images["sha256"].tolist()))
 
 
 def encode_images(

@@ -104,11 +104,12 @@ def _describe_worst(robustness: pd.DataFrame, chance: float | None) -> str:
     )
 
 
-def data_section(report: dict[str, Any]) -> Section:
+def data_section(report: dict[str, Any], near_duplicates: dict[str, Any]) -> Section:
     """What came in, what was refused and what looks wrong.
 
     Args:
         report: Ingestion report.
+        near_duplicates: What ``data.near_duplicates.near_duplicates`` returns.
     """
     splits = report["splits"]
     names = ("images", "buildings", "captions", "regions", "boxes")
@@ -130,7 +131,9 @@ def data_section(report: dict[str, Any]) -> Section:
         if found
         else "No building and no identical file stands in two splits."
     )
-    return Section("data", "Data", [counts, Text(leakage), _findings_table(report)])
+    return Section(
+        "data", "Data", [counts, Text(leakage), _findings_table(report, near_duplicates)]
+    )
 
 
 def _split_order(item: tuple[str, dict[str, int]]) -> tuple[int, str]:
@@ -138,7 +141,7 @@ def _split_order(item: tuple[str, dict[str, int]]) -> tuple[int, str]:
     return (order.index(item[0]) if item[0] in order else len(order), item[0])
 
 
-def _findings_table(report: dict[str, Any]) -> Table:
+def _findings_table(report: dict[str, Any], near_duplicates: dict[str, Any]) -> Table:
     counted = {
         "image files missing": report["missing"]["image_files"],
         "images unreadable": report["missing"]["readable_images"],
@@ -153,6 +156,13 @@ def _findings_table(report: dict[str, Any]) -> Table:
         "files repeated in a split": {
             "count": report["duplicates"]["files"],
             "n": report["duplicates"]["n"],
+        },
+        **{
+            f"images nearly alike in {splits.replace('-', ' and ')}": {
+                "count": pairs["num_images"],
+                "n": pairs["n"],
+            }
+            for splits, pairs in near_duplicates["splits"].items()
         },
         **{
             f"sentences that contradict their box, {axis}": values

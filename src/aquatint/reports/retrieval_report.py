@@ -49,6 +49,7 @@ class ReportInputs:
         samples: HTML of the gallery.
         robustness: Recalls on corrupted images.
         ingestion: Ingestion report.
+        near_duplicates: Images nearly alike in two splits.
     """
 
     recipe: str
@@ -58,6 +59,7 @@ class ReportInputs:
     samples: str
     robustness: pd.DataFrame
     ingestion: dict[str, Any]
+    near_duplicates: dict[str, Any]
 
 
 def render_retrieval_report(inputs: ReportInputs) -> str:
@@ -76,7 +78,7 @@ def render_retrieval_report(inputs: ReportInputs) -> str:
         Section("samples", "Samples", [Gallery(inputs.samples)]),
         relations_section(inputs.metrics, charts["confusion"]),
         robustness_section(inputs.robustness, chance, charts["robustness"]),
-        data_section(inputs.ingestion),
+        data_section(inputs.ingestion, inputs.near_duplicates),
         lineage_section(inputs.recipe, inputs.comparison),
     ]
     return render_page(f"{inputs.recipe}: what the stages were worth", _lead(inputs), sections)

@@ -87,6 +87,13 @@ def _features(part: Part) -> list[Node]:
             ["features"],
         ),
         part.node(
+            features.find_near_duplicates,
+            "find_near_duplicates",
+            {**images, "pixels": "pixels"},
+            "near_duplicates",
+            ["features", "report"],
+        ),
+        part.node(
             features.encode_images,
             "encode_images",
             {**images, "pixels": "pixels", **shared, **settings},

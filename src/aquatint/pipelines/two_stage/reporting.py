@@ -118,6 +118,7 @@ def render_report(
     samples: str,
     robustness: pd.DataFrame,
     ingestion_report: dict[str, Any],
+    near_duplicates: dict[str, Any],
     **results: Any,  # noqa: ANN401 - metrics by part, and figures
 ) -> str:
     """Put everything on one HTML page that needs no network."""
@@ -132,6 +133,7 @@ def render_report(
             samples=samples,
             robustness=robustness,
             ingestion=ingestion_report,
+            near_duplicates=near_duplicates,
         )
     )
 
@@ -153,6 +155,7 @@ def report_nodes(part: Part) -> list[Node]:
         "comparison": "comparison",
         "samples": "samples",
         "ingestion_report": "data.ingestion_report",
+        "near_duplicates": "features.near_duplicates",
         **{f"{name}_figure": f"{name}_figure" for name in _FIGURES},
     }
     plan: list[tuple[Callable[..., object], dict[str, str], list[str] | str]] = [
