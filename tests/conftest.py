@@ -71,7 +71,7 @@ def deep_backbone(tmp_path_factory):
     return open_pocket(write_pocket(tmp_path_factory.mktemp("deep"), num_blocks=4, scale=8.0))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_params():
     from aquatint.params import RunParams
 

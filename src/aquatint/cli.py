@@ -26,6 +26,8 @@ from aquatint.prune import (
     megabytes,
     prunable_versions,
 )
+from aquatint.remote import is_remote
+from aquatint.sbatch import SUBMIT, Cluster, group_jobs, job_script, submit_script
 
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -60,8 +62,8 @@ def headline(env: str | None, pipeline: str, params: dict[str, Any]) -> None:
     """Print the headline table of a finished run, and where its report is."""
     catalog = _context(env, params).catalog
     click.echo(catalog.load(f"{pipeline}.reporting.summary"))
-    report = Path(catalog.get(f"{pipeline}.reporting.report").place)
-    click.echo(f"Report: {report.absolute()}")
+    place = catalog.get(f"{pipeline}.reporting.report").place
+    click.echo(f"Report: {place if is_remote(place) else Path(place).absolute()}")
 
 
 @cli.command()
@@ -98,6 +100,46 @@ def _joined(values: dict[str, Any], sign: str) -> str:
 
 
 @cli.command()
+@env_option
+@click.option("--pipeline", "--pipelines", "pipeline", default="two_stage")
+@click.option("--params", default="", help="As for kedro run; given to every job.")
+@click.option("--partition", default="", help="Slurm partition.")
+@click.option("--time", "time_limit", default="24:00:00", help="Longest run of a job.")
+@click.option("--gpus", "num_gpus", default=8, help="GPUs of each host, one process each.")
+@click.option("--cpus", "num_cpus", default=16, help="CPU cores of each host.")
+@click.option("--num-nodes", default=1, help="Hosts of a job that uses GPUs.")
+@click.option("--only-missing-outputs", is_flag=True, help="As for kedro run.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Write here; else print.")
+def sbatch(
+    env: str | None,
+    pipeline: str,
+    params: str,
+    folder: Path | None,
+    only_missing_outputs: bool,
+    **options: Any,  # noqa: ANN401 - the fields of Cluster
+) -> None:
+    """Write one Slurm script for each part of a pipeline, and one that submits them in order."""
+    if pipeline not in pipelines:
+        raise click.UsageError(f"No pipeline {pipeline!r}; there are {', '.join(pipelines)}.")
+    jobs = group_jobs(pipelines[pipeline])
+    cluster = Cluster(time=options.pop("time_limit"), **options)
+    command = ["kedro", "run", f"--pipelines={pipeline}", *([f"--env={env}"] if env else [])]
+    command += ["--only-missing-outputs"] if only_missing_outputs else []
+    scripts = {f"{job.name}.sbatch": job_script(job, command, params, cluster) for job in jobs}
+    scripts[SUBMIT] = submit_script(jobs)
+    for name, script in scripts.items():
+        if folder is None:
+            click.echo(f"# {name}\n{script}")
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(script)
+    if folder is not None:
+        click.echo(
+            f"{len(jobs)} jobs; submit them from the project's folder: bash {folder}/{SUBMIT}"
+        )
+
+
+@cli.command()
 @_run_options
 @click.option("--keep", default=1, type=click.IntRange(1), help="Newest versions of each to keep.")
 @click.option(
@@ -121,9 +163,13 @@ def prune(
     made from. What killed runs left behind is listed and deleted as well.
     """
     catalog = _context(env, params).catalog
+    store = catalog.get("feature_store").load().root
+    if is_remote(store):
+        raise click.UsageError(f"Only a local data_root can be pruned, got one with {store}.")
+    data_root = catalog.get("runs").folder.parent
     names = {name for pipe in pipelines.values() for name in pipe.datasets()}
     found = prunable_versions(catalog, names, keep, older_than_hours * 3600)
-    left = leftovers(catalog, names, catalog.get("runs").folder.parent, older_than_hours * 3600)
+    left = leftovers(catalog, names, data_root, older_than_hours * 3600)
     sizes = {f"{version.name} @ {version.version}": version.megabytes for version in found}
     sizes |= {f"left over: {path}": megabytes(path) for path in left}
     for what, size in sizes.items():

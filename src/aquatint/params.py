@@ -47,7 +47,14 @@ class RunParams(Params):
     """What belongs to the machine and the run, not to a recipe."""
 
     without_effect = frozenset(
-        {"save_state_every_steps", "save_state_every_minutes", "dry_run", "label", "trackers"}
+        {
+            "save_state_every_steps",
+            "save_state_every_minutes",
+            "rdzv_endpoint",
+            "dry_run",
+            "label",
+            "trackers",
+        }
     )
 
     seed: NonNegativeInt
@@ -56,9 +63,37 @@ class RunParams(Params):
     num_threads: PositiveInt  # part of the reproducibility key: sums depend on it
     save_state_every_steps: PositiveInt
     save_state_every_minutes: PositiveFloat
+    # As for num_threads: another number of processes adds in another order.
+    num_processes: PositiveInt = 1  # on each host; above 1 through torch.distributed.run
+    num_nodes: PositiveInt = 1  # hosts; above 1 through Slurm's srun
+    rdzv_endpoint: str = Field(default="", pattern=r"^([A-Za-z0-9_.-]+:[0-9]+)?$")  # host:port
+    parallelism: Literal["ddp", "fsdp2"] = "ddp"  # fsdp2 shards the weights over the processes
     dry_run: bool = False
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
     label: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]*$", max_length=40)
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes on all hosts."""
+        return self.num_nodes * self.num_processes
+
+    @model_validator(mode="after")
+    def _several_hosts_can_meet(self) -> RunParams:
+        if self.num_nodes > 1 and not self.rdzv_endpoint:
+            raise ValueError(
+                f"num_nodes {self.num_nodes} needs rdzv_endpoint, the first host and a free port "
+                "of it, e.g. node01:29400."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shards_have_no_loss_scaler(self) -> RunParams:
+        if self.parallelism == "fsdp2" and self.precision == "float16":
+            raise ValueError(
+                "parallelism fsdp2 does not go with precision float16: each shard would skip its "
+                "own overflows. Take bfloat16 or ddp."
+            )
+        return self
 
 
 class OptimizerParams(Params):

@@ -16,8 +16,8 @@ def heads_spec(backbone, is_enhanced, **changes):
     }
 
 
-@pytest.fixture
-def make_plan(backbone):
+@pytest.fixture(scope="session")
+def plan_maker(backbone):
     from aquatint.params import OptimizerParams, StageParams
     from aquatint.training.retrieval_feed import BoundaryPlan
     from aquatint.training.retrieval_models import RetrievalSpec
@@ -64,6 +64,11 @@ def make_plan(backbone):
         )
 
     return make
+
+
+@pytest.fixture
+def make_plan(plan_maker):
+    return plan_maker
 
 
 @pytest.fixture

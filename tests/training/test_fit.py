@@ -341,3 +341,9 @@ def test_a_kill_while_the_history_is_trimmed_keeps_it(tmp_path, run_params, monk
         with pytest.raises(Killed):
             state.HistoryFile(tmp_path, 5)
     assert (tmp_path / HISTORY).read_text() == before
+
+
+def test_processes_that_nobody_started_are_an_error(tmp_path, run_params):
+    net, run = make_net(), run_with(run_params, num_processes=2)
+    with pytest.raises(ValueError, match=r"num_processes 2 .* asks for 2 processes"):
+        fit(net, Objective(Rows(), squared), all_open(net), params(), run, tmp_path)

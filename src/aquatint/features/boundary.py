@@ -8,12 +8,13 @@ import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from aquatint.collective import gather_json, is_first
 from aquatint.features.boundary_costs import BoundaryCosts, FrozenInputs, measure_costs
 from aquatint.features.cache import FeatureCache, FeatureStore
 from aquatint.features.frozen import cache_image_tokens, cache_text_tokens
+from aquatint.remote import local_path
 from aquatint.storage import publish_file
 
 logger = logging.getLogger(__name__)
@@ -67,16 +68,25 @@ def choose_boundaries(
     """
     if not num_epochs_at:
         return []
-    record = Path(inputs.store.root) / f"boundary-{_key(inputs, num_epochs_at, policy)}.json"
-    if record.is_file():
-        choices = [BoundaryChoice(**entry) for entry in json.loads(record.read_text())]
-    else:
-        choices = _decide(inputs, num_epochs_at, policy)
-        publish_file(record, json.dumps([asdict(choice) for choice in choices]).encode())
+    # The first rank measures, and all take its way.
+    found = _look_up_or_decide(inputs, num_epochs_at, policy) if is_first() else None
+    choices = [BoundaryChoice(**entry) for entry in gather_json(found)[0]]
     for choice in choices:
         verb = "are cached" if choice.is_cached else "are recomputed"
         logger.info("Hidden states below %d open blocks %s: %s.", choice.depth, verb, choice.reason)
     return choices
+
+
+def _look_up_or_decide(
+    inputs: FrozenInputs, num_epochs_at: Mapping[int, int], policy: BoundaryPolicy
+) -> list[dict[str, Any]]:
+    """Return choices as plain values, from the record beside the caches if there is one."""
+    root = local_path(inputs.store.root)
+    record = root / f"boundary-{_key(inputs, num_epochs_at, policy)}.json"
+    if not record.is_file():
+        choices = [asdict(choice) for choice in _decide(inputs, num_epochs_at, policy)]
+        publish_file(record, json.dumps(choices).encode())
+    return json.loads(record.read_text())
 
 
 def cache_hidden_states(inputs: FrozenInputs, depth: int) -> HiddenStates:
@@ -160,7 +170,7 @@ def decide_by_costs(
         f"{costs.read_seconds:.2f} s to read, {costs.build_seconds:.2f} s to fill the cache once, "
         f"{costs.gigabytes:.3f} GB"
     )
-    root = Path(store.root)
+    root = local_path(store.root)
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free / 1e9
     limit = min(store.max_gigabytes, free)

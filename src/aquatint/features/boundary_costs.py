@@ -6,7 +6,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from aquatint.features.text import TextEncoder
 from aquatint.models.backbone import Backbone
 from aquatint.models.boundary import language_below, vision_below
 from aquatint.models.pixels import PixelNormalizer
+from aquatint.remote import local_path
 
 _REPEATS = 3
 
@@ -129,7 +129,7 @@ def _measure(run: Callable[[], Tensor], inputs: FrozenInputs, padding: int = 0) 
 
 def _read_seconds(stored: np.ndarray, inputs: FrozenInputs) -> float:
     """Time to read these rows in random order from a file on the store's disk."""
-    path = Path(inputs.store.root) / f".tmp-probe-{time.time_ns()}.npy"
+    path = local_path(inputs.store.root) / f".tmp-probe-{time.time_ns()}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         np.save(path, stored)

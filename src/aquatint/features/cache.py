@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from aquatint.collective import barrier, hides_bars, num_ranks, rank
+from aquatint.remote import Remote, is_remote, local_path
 from aquatint.storage import (
     DamagedArtefactError,
     is_complete,
@@ -35,7 +37,7 @@ class FeatureStore:
     """Folder under which all caches lie; a light handle that the catalog hands out.
 
     Attributes:
-        root: Folder of the caches.
+        root: Path or URL of the folder of the caches.
         max_gigabytes: No cache may grow beyond this.
     """
 
@@ -48,7 +50,7 @@ class FeatureCache:
     """One finished cache; cheap to copy, memory-mapped when it is read.
 
     Attributes:
-        folder: Folder of the shards.
+        folder: Path or URL of the folder of the shards.
         recipe: What the values are made from: weights digest, preprocessing, dtype.
         num_keys: Distinct contents that the cache was asked for.
     """
@@ -64,7 +66,7 @@ class FeatureCache:
 
     def open(self) -> FeatureReader:
         """Map the shards into memory for reading."""
-        return FeatureReader(Path(self.folder))
+        return FeatureReader(_fetch(self.folder))
 
 
 class FeatureReader:
@@ -123,7 +125,7 @@ def build_cache(
     """Compute what the cache lacks and return a handle on it.
 
     Shards that an interrupted run completed are kept, and two runs at once write the same content
-    under the same names.
+    under the same names. Ranks share the shards; each returns when all are there.
 
     Args:
         store: Where caches lie and how large one may grow.
@@ -137,27 +139,51 @@ def build_cache(
         ValueError: If the cache would exceed ``max_gigabytes`` or the free space.
     """
     content = {**recipe, "format": FORMAT_VERSION}
-    folder = Path(store.root) / _address(content)
+    place = f"{store.root.rstrip('/')}/{_address(content)}"
+    folder = _fetch(place)
     first_position = {key: i for i, key in reversed(list(enumerate(keys)))}
     known = _known_keys(folder)
     todo = sorted(position for key, position in first_position.items() if key not in known)
-    bar = tqdm(total=len(todo), desc=description, disable=None, leave=False, unit="sample")
-    for start in range(0, len(todo), shard_size):
+    # All have looked before any writes, so that all cut the same samples into shards.
+    barrier()
+    first = rank() * shard_size
+    bar = tqdm(
+        total=-(-len(todo) // num_ranks()),
+        desc=description,
+        disable=hides_bars(),
+        leave=False,
+        unit="sample",
+    )
+    for start in range(first, len(todo), num_ranks() * shard_size):
         positions = todo[start : start + shard_size]
         values = compute(positions)
-        if start == 0:
+        if start == first:
             _check_space(store, folder, values, len(todo), description)
-        _write_shard(folder, values, [keys[i] for i in positions], content)
+        shard = _write_shard(folder, values, [keys[i] for i in positions], content)
+        if is_remote(place):
+            Remote(place).of(shard).push()
         bar.update(len(positions))
     bar.close()
+    barrier()
     logger.info(
         "%s: %d computed, %d found.", description, len(todo), len(first_position) - len(todo)
     )
-    return FeatureCache(str(folder), content, len(first_position))
+    return FeatureCache(place, content, len(first_position))
 
 
 def _address(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _fetch(place: str) -> Path:
+    """Folder of a cache on this machine, with all complete shards of a remote one in it."""
+    if is_remote(place):
+        remote = Remote(place)
+        shards = [remote.of(remote.local / name) for name in remote.names() if name[0] != "."]
+        for shard in shards:
+            if shard.is_written(is_folder=True):
+                shard.pull(is_folder=True)
+    return local_path(place)
 
 
 def _complete_shards(folder: Path) -> list[Path]:
@@ -218,7 +244,7 @@ def _check_space(
 
 def _write_shard(
     folder: Path, values: np.ndarray, keys: list[str], recipe: Mapping[str, Any]
-) -> None:
+) -> Path:
     if len(values) != len(keys):
         raise ValueError(f"compute returned {len(values)} rows for {len(keys)} samples.")
 
@@ -235,3 +261,4 @@ def _write_shard(
         # Another run finished the same shard in between: same keys, same recipe, same values.
         if not is_complete(final):
             raise
+    return final

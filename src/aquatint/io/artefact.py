@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from kedro.io.core import AbstractVersionedDataset, DatasetError, Version, VersionNotFoundError
 
+from aquatint.remote import Remote, is_remote, local_path
 from aquatint.storage import MANIFEST, file_digest, is_complete, publish_file
 
 T = TypeVar("T")
@@ -15,11 +16,13 @@ T = TypeVar("T")
 class ArtefactDataset(AbstractVersionedDataset[T, T], Generic[T]):
     """A file or folder that appears in one piece, in as many versions as there were runs.
 
-    A version whose writing was cut off is never loaded. Unpinned, a run loads what it saved
+    On a file system of fsspec (``s3://...``) it is written on this machine first and uploaded with
+    the manifest last, and downloaded before it is read. A version whose writing or upload was cut
+    off is never loaded. Unpinned, a run loads what it saved
     itself, and only otherwise the newest version: two runs at once do not mix.
 
     Args:
-        filepath: Where the artefact lies; with versions, ``<filepath>/<version>/<name>``.
+        filepath: Path or URL of the artefact; with versions, ``<filepath>/<version>/<name>``.
         version: Versions to load and save, from Kedro.
         metadata: Kedro-Viz layer and other notes; not used here.
     """
@@ -33,7 +36,10 @@ class ArtefactDataset(AbstractVersionedDataset[T, T], Generic[T]):
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(PurePosixPath(filepath), version, exists_function=self._is_written)
+        # The folder around it, where the record of an unversioned artefact lies too.
+        self._remote = Remote(filepath.rpartition("/")[0]) if is_remote(filepath) else None
+        place = PurePosixPath(local_path(filepath))
+        super().__init__(place, version, exists_function=self._is_written)
         self.metadata = metadata
 
     @abstractmethod
@@ -56,7 +62,7 @@ class ArtefactDataset(AbstractVersionedDataset[T, T], Generic[T]):
                 f"There is no complete artefact at {path}. Run the node that writes it, or pin a "
                 "version that exists with --load-versions."
             )
-        return self._read(path)
+        return self._read(self._fetched(path))
 
     def save(self, data: T) -> None:
         """Write one version, or replace the unversioned artefact as a whole."""
@@ -64,6 +70,8 @@ class ArtefactDataset(AbstractVersionedDataset[T, T], Generic[T]):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._write(path, data)
+            if self._remote:
+                self._remote.of(path).push()
         except BaseException as error:
             if self._version and not any(path.parent.iterdir()):
                 path.parent.rmdir()  # an empty version would only puzzle its reader
@@ -74,13 +82,14 @@ class ArtefactDataset(AbstractVersionedDataset[T, T], Generic[T]):
 
     @property
     def place(self) -> str:
-        """File or folder of the version to load."""
-        return str(self._load_path())
+        """File or folder of the version to load, or its URL."""
+        path = self._load_path()
+        return self._remote.of(path).url if self._remote else str(path)
 
     @property
     def filepath(self) -> str:
         """File whose size Kedro-Viz shows: the artefact, or its largest file."""
-        path = self._load_path()
+        path = self._copy()
         if path.is_dir():
             path = max((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
         return str(path)
@@ -90,19 +99,24 @@ class ArtefactDataset(AbstractVersionedDataset[T, T], Generic[T]):
         """Whether this is a complete folder from elsewhere, put in a versioned entry's place."""
         if self._version or not self.is_folder or not self._exists():
             return False
-        return not _provenance_path(self._load_path(), is_versioned=False).exists()
+        sidecar = _provenance_path(self._load_path(), is_versioned=False)
+        remote = self._remote
+        return not (remote.of(sidecar).is_written(is_folder=False) if remote else sidecar.exists())
 
     @property
     def content_digest(self) -> str:
         """Digest of the stored content."""
-        return self._content(self._load_path())
+        return self._content(self._copy())
 
     def write_provenance(self, record: dict[str, Any]) -> None:
         """Keep beside this run's version what it was made from, and its content's digest."""
         version = self.resolve_save_version()
         path = Path(str(self._get_versioned_path(version) if version else self._filepath))
         content = json.dumps({**record, "content": self._content(path)}, indent=1)
-        publish_file(_provenance_path(path, self._version is not None), content.encode())
+        sidecar = _provenance_path(path, self._version is not None)
+        publish_file(sidecar, content.encode())
+        if self._remote:
+            self._remote.of(sidecar).push()
 
     def read_provenance(self, version: str | None = None) -> dict[str, Any] | None:
         """What a version was made from; None if nothing was kept with it.
@@ -115,18 +129,30 @@ class ArtefactDataset(AbstractVersionedDataset[T, T], Generic[T]):
         """
         path = Path(str(self._get_versioned_path(version))) if version else self._load_path()
         try:
-            record = json.loads(_provenance_path(path, self._version is not None).read_text())
+            sidecar = _provenance_path(path, self._version is not None)
+            record = json.loads(self._fetched(sidecar, is_folder=False).read_text())
         except (OSError, ValueError):
             return None
-        return {**record, "is_altered": record["content"] != self._content(path)}
+        return {**record, "is_altered": record["content"] != self._content(self._fetched(path))}
 
     def _content(self, path: Path) -> str:
         return file_digest(path / MANIFEST if self.is_folder else path)
+
+    def _copy(self) -> Path:
+        """Path of the version to load, downloaded if it lies elsewhere."""
+        return self._fetched(self._load_path())
+
+    def _fetched(self, path: Path, is_folder: bool | None = None) -> Path:
+        if self._remote is None:
+            return path
+        return self._remote.of(path).pull(self.is_folder if is_folder is None else is_folder)
 
     def _load_path(self) -> Path:
         return Path(str(self._get_load_path()))
 
     def _is_written(self, path: str) -> bool:
+        if self._remote:
+            return self._remote.of(Path(path)).is_written(self.is_folder)
         return is_complete(Path(path)) if self.is_folder else Path(path).is_file()
 
     def _exists(self) -> bool:
@@ -135,8 +161,12 @@ class ArtefactDataset(AbstractVersionedDataset[T, T], Generic[T]):
     def _get_versions(self) -> list[str]:
         # Listed, not globbed: a folder named run[1] would be read as a pattern.
         root = Path(str(self._filepath))
-        folders = sorted(root.iterdir(), reverse=True) if root.is_dir() else []
-        paths = [str(path / root.name) for path in folders if not path.name.startswith(".")]
+        if self._remote:
+            names = self._remote.of(root).names()
+        else:
+            names = [path.name for path in root.iterdir()] if root.is_dir() else []
+        versions = sorted((name for name in names if not name.startswith(".")), reverse=True)
+        paths = [str(root / version / root.name) for version in versions]
         return [path for path in paths if self._is_written(path)]
 
     def _fetch_latest_load_version(self) -> str:

@@ -18,6 +18,7 @@ from aquatint.models.backbone import (
     read_config,
     stored_tensors,
 )
+from aquatint.remote import local_path
 from aquatint.storage import is_complete, publish_folder, read_manifest, verify_folder
 from aquatint.training.lineage import fingerprint
 from aquatint.training.merged_backbone import MergedBackbone
@@ -62,7 +63,9 @@ class BackboneDataset(AbstractDataset[Any, Backbone]):
                 f"A backbone with source {source} needs {needs.get(source, 'filepath and recipe')}."
             )
         self._source, self._repo_id, self._revision = source, repo_id, revision
-        self._filepath, self._recipe, self._dtype = filepath, recipe or {}, dtype
+        # Of a remote place the folder on this machine: a pocket backbone builds itself there.
+        self._filepath = str(local_path(filepath)) if filepath else ""
+        self._recipe, self._dtype = recipe or {}, dtype
         self.metadata = metadata
 
     def load(self) -> Backbone:
@@ -183,4 +186,4 @@ class MergedBackboneDataset(ArtefactDataset[Any]):
 
     def preview(self) -> JSONPreview:
         """Return lineage and checksums for Kedro-Viz."""
-        return JSONPreview(json.dumps(read_manifest(self._load_path())))
+        return JSONPreview(json.dumps(read_manifest(self._copy())))

@@ -46,7 +46,7 @@ class CheckpointDataset(ArtefactDataset[Checkpoint]):
 
     def preview(self) -> JSONPreview:
         """Return lineage and checksums for Kedro-Viz."""
-        return JSONPreview(json.dumps(read_manifest(self._load_path())))
+        return JSONPreview(json.dumps(read_manifest(self._copy())))
 
 
 def _contiguous(weights: dict) -> dict:

@@ -8,6 +8,7 @@ from kedro.io.core import AbstractDataset, DatasetError
 from aquatint.data.sources import GeoTextFolder
 from aquatint.features.cache import FeatureCache, FeatureStore
 from aquatint.io.artefact import ArtefactDataset
+from aquatint.remote import local_path
 from aquatint.storage import file_digest, publish_file
 from aquatint.training.state import TrainingStateFolder
 
@@ -21,7 +22,9 @@ class FolderDataset(AbstractDataset[Any, Any]):
     """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = PurePosixPath(filepath)
+        self._place = filepath
+        # Of a remote place the copy on this machine: only feature caches are exchanged.
+        self._filepath = PurePosixPath(local_path(filepath))
         self.metadata = metadata
 
     @property
@@ -133,7 +136,7 @@ class FeatureStoreDataset(FolderDataset):
 
     def load(self) -> FeatureStore:
         """Hand out the folder."""
-        return FeatureStore(str(self.folder), self._max_gigabytes)
+        return FeatureStore(self._place, self._max_gigabytes)
 
     def _exists(self) -> bool:
         return True

@@ -25,7 +25,7 @@ class RecordDataset(ArtefactDataset[dict[str, Any]]):
 
     def preview(self) -> JSONPreview:
         """Return the record for Kedro-Viz."""
-        return JSONPreview(self._load_path().read_text())
+        return JSONPreview(self._copy().read_text())
 
 
 class PageDataset(ArtefactDataset[str]):
@@ -39,7 +39,7 @@ class PageDataset(ArtefactDataset[str]):
 
     def preview(self) -> HTMLPreview:
         """Return the text for Kedro-Viz."""
-        return HTMLPreview(self._load_path().read_text())
+        return HTMLPreview(self._copy().read_text())
 
 
 class FigureDataset(ArtefactDataset["Figure"]):
@@ -55,7 +55,7 @@ class FigureDataset(ArtefactDataset["Figure"]):
 
     def preview(self) -> PlotlyPreview:
         """Return the figure for Kedro-Viz."""
-        return PlotlyPreview(json.loads(self._load_path().read_text()))
+        return PlotlyPreview(json.loads(self._copy().read_text()))
 
 
 def _strict(value: Any) -> Any:  # noqa: ANN401 - any JSON value

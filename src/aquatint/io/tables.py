@@ -25,7 +25,7 @@ class TableDataset(ArtefactDataset[pd.DataFrame]):
         """Return the first rows for Kedro-Viz, reading no more than the first batch."""
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self._load_path()) as file:
+        with pq.ParquetFile(self._copy()) as file:
             batch = next(file.iter_batches(batch_size=nrows), None)
         head = pd.DataFrame() if batch is None else batch.to_pandas().iloc[:, :12]
         return TablePreview(head.astype(str).to_dict(orient="split"))

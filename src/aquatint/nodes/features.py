@@ -13,6 +13,7 @@ from aquatint.data.sources import GeoTextFolder
 from aquatint.features.cache import FeatureCache, FeatureStore
 from aquatint.models.backbone import Backbone
 from aquatint.params import Params, RunParams
+from aquatint.remote import local_path
 
 
 class FeatureParams(Params):
@@ -55,13 +56,13 @@ def encode_images(
 ) -> FeatureCache:
     """Run the frozen vision tower once over every image."""
     from aquatint.features.frozen import Encoding, cache_image_tokens
+    from aquatint.training.launch import launch
     from aquatint.training.precision import prepare_device
 
     encoding = Encoding(params.batch_size, params.dtype, str(prepare_device(run)))
     keys = images["sha256"].tolist()
-    return cache_image_tokens(
-        store, backbone, pixels, keys, params.resolve_grid(backbone), encoding
-    )
+    arguments = (store, backbone, pixels, keys, params.resolve_grid(backbone), encoding)
+    return launch(cache_image_tokens, arguments, run, local_path(store.root))
 
 
 def encode_texts(
@@ -74,8 +75,10 @@ def encode_texts(
 ) -> FeatureCache:
     """Run the frozen language model once over every caption and every region's sentence."""
     from aquatint.features.frozen import Encoding, cache_text_tokens
+    from aquatint.training.launch import launch
     from aquatint.training.precision import prepare_device
 
     encoding = Encoding(params.batch_size, params.dtype, str(prepare_device(run)))
     texts = [*captions["text"], *regions["sentence"].dropna()]
-    return cache_text_tokens(store, backbone, texts, params.max_tokens, encoding)
+    arguments = (store, backbone, texts, params.max_tokens, encoding)
+    return launch(cache_text_tokens, arguments, run, local_path(store.root))

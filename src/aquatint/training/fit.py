@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from aquatint import collective
 from aquatint.params import RunParams, StageParams
 from aquatint.training.freezing import check_frozen, check_trained, open_parameters, tensor_digests
 from aquatint.training.interruption import Interruption
 from aquatint.training.loop import Loop, efficiency
 from aquatint.training.objective import FitResult, Objective, Opening
-from aquatint.training.optim import set_learning_rate
-from aquatint.training.precision import autocast, prepare_device, reset_peak_memory, to_device
+from aquatint.training.optim import clip_gradients, set_learning_rate
+from aquatint.training.precision import autocast, prepare_device, reset_peak_memory
 from aquatint.training.schedules import cosine_factor
 from aquatint.training.state import HistoryFile, restore_state
 
@@ -63,10 +65,11 @@ def fit(
     Raises:
         NonFiniteLossError: If a loss or gradient is not finite; names the batch's ids.
         FreezingError: If a frozen tensor moved, or a trainable one never did.
-        ValueError: If there are no samples.
+        ValueError: If there are no samples, or not the ranks that ``run`` asks for.
     """
     if len(objective.samples) == 0:
         raise ValueError("A training needs at least one sample, got 0.")
+    _check_ranks(objective, run)
     device = prepare_device(run)
     loop = Loop(model, objective, opening, params, run, folder, device)
     reset_peak_memory(device)
@@ -81,12 +84,25 @@ def fit(
         with Interruption() as interruption:
             while not loop.progress.is_finished:
                 _run_epoch(loop, history, interruption)
-                if interruption.is_requested:  # during the evaluation; the state is saved
+                # A request during the evaluation; the state is saved.
+                interruption.agree()
+                if interruption.is_requested:
                     interruption.stop(loop.progress.step, loop.num_steps)
     finally:
         history.close()
     last = loop.weights()
     return FitResult(loop.best_weights or last, last, history.rows, efficiency(loop))
+
+
+def _check_ranks(objective: Objective, run: RunParams) -> None:
+    found = collective.num_ranks()
+    if found != run.num_ranks or (found > 1 and not objective.spans_ranks):
+        raise ValueError(
+            f"run.num_processes {run.num_processes} on run.num_nodes {run.num_nodes} asks for "
+            f"{run.num_ranks} processes, this training can take or has got "
+            f"{found if objective.spans_ranks else 1}. Give --params=run.num_processes=1, or start "
+            "it through training.launch with samples and losses that span ranks."
+        )
 
 
 def _run_epoch(loop: Loop, history: HistoryFile, interruption: Interruption) -> None:
@@ -96,6 +112,7 @@ def _run_epoch(loop: Loop, history: HistoryFile, interruption: Interruption) -> 
         loop.objective.begin_epoch(epoch)
     open_groups = loop.opening.open_groups(epoch)
     open_parameters(loop.model, loop.opening.groups, open_groups)
+    loop.replica.open()
     # Where groups open, all is checked; later a rate near zero may rightly move nothing.
     is_opening = epoch == 0 or open_groups != loop.opening.open_groups(epoch - 1)
     before = tensor_digests(loop.model) if is_opening else None
@@ -106,7 +123,7 @@ def _run_epoch(loop: Loop, history: HistoryFile, interruption: Interruption) -> 
         desc=f"epoch {epoch + 1}/{loop.params.epochs}",
         initial=first,
         total=loop.windows_per_epoch,
-        disable=None,
+        disable=collective.hides_bars(),
         leave=False,
         unit="step",
     )
@@ -139,18 +156,21 @@ def _take_step(loop: Loop, positions: Tensor) -> dict[str, Any]:
     set_learning_rate(loop.optimizer, rate)
     loop.optimizer.zero_grad(set_to_none=True)
     terms = {name: 0.0 for name in weights}
-    for micro in positions.split(params.batch_size):
-        batch = to_device(loop.objective.samples.batch(micro), loop.device)
-        with autocast(loop.device, loop.run):
-            losses = loop.objective.compute_losses(loop.model, batch)
+    micros = positions.split(params.batch_size)
+    for number, micro in enumerate(micros):
+        batch = loop.fetch(micro)
         # By the micro-batch's share of the window, so that a short last one counts for its size.
         share = len(micro) / len(positions)
-        total = sum((weights[name] * losses[name] for name in weights), start=torch.zeros(()))
-        if not torch.isfinite(total):
-            raise NonFiniteLossError(_non_finite_message(loop, losses, micro))
-        loop.scaler.scale(total * share).backward()
+        with loop.replica.accumulate(is_last=number == len(micros) - 1):
+            with autocast(loop.device, loop.run):
+                losses = loop.replica.call(loop.objective.compute_losses, batch)
+            found = _over_ranks({name: losses[name] for name in weights})
+            total = sum((weights[name] * losses[name] for name in weights), start=torch.zeros(()))
+            if not all(math.isfinite(found[name]) for name in weights):
+                raise NonFiniteLossError(_non_finite_message(loop, found, micro))
+            loop.scaler.scale(total * share).backward()
         for name in weights:
-            terms[name] += float(losses[name].detach()) * share
+            terms[name] += found[name] * share
     norm = _step_optimizer(loop, positions)
     progress.step += 1
     progress.window += 1
@@ -167,23 +187,33 @@ def _take_step(loop: Loop, positions: Tensor) -> dict[str, Any]:
     }
 
 
+def _over_ranks(losses: Mapping[str, Tensor]) -> dict[str, float]:
+    """Terms of the whole batch: equal on all ranks, so that all stop if one is not finite."""
+    import torch
+
+    values = torch.stack([losses[name].detach().float() for name in losses])
+    means = collective.sum_over_ranks(values) / collective.num_ranks()
+    return dict(zip(losses, means.tolist(), strict=True))
+
+
 def _step_optimizer(loop: Loop, positions: Tensor) -> float:
     """Clip the gradients and step, unless they are not finite; return their norm."""
     import torch
 
     loop.scaler.unscale_(loop.optimizer)
-    parameters = [p for group in loop.optimizer.param_groups for p in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, loop.params.optimizer.max_grad_norm)
+    norm = clip_gradients(loop.optimizer, loop.params.optimizer.max_grad_norm)
     # An fp16 overflow is expected now and then: the scaler skips that step and halves its scale.
     if not torch.isfinite(norm) and not loop.scaler.is_enabled():
-        raise NonFiniteLossError(_non_finite_message(loop, {"gradient norm": norm}, positions))
+        raise NonFiniteLossError(
+            _non_finite_message(loop, {"gradient norm": float(norm)}, positions)
+        )
     loop.scaler.step(loop.optimizer)
     loop.scaler.update()
     return float(norm)
 
 
-def _non_finite_message(loop: Loop, values: Mapping[str, Tensor], positions: Tensor) -> str:
-    found = ", ".join(f"{name} {float(value.detach()):g}" for name, value in values.items())
+def _non_finite_message(loop: Loop, values: Mapping[str, float], positions: Tensor) -> str:
+    found = ", ".join(f"{name} {value:g}" for name, value in values.items())
     ids = ", ".join(loop.objective.samples.identify(positions)[:8])
     return (
         f"Losses must be finite, got {found} in step {loop.progress.step}, before the optimizer "
@@ -194,10 +224,12 @@ def _non_finite_message(loop: Loop, values: Mapping[str, Tensor], positions: Ten
 
 def _save_if_due(loop: Loop, interruption: Interruption) -> None:
     """Save the state every N steps or M minutes, or because the process was asked to stop."""
+    late = time.monotonic() - loop.saved_at > 60 * loop.run.save_state_every_minutes
+    # Together: each rank has its own clock, and its own moment at which a signal arrives.
+    is_late = interruption.agree(late)
     if interruption.is_requested:
         loop.save()
         interruption.stop(loop.progress.step, loop.num_steps)
-    is_late = time.monotonic() - loop.saved_at > 60 * loop.run.save_state_every_minutes
     if loop.progress.step % loop.run.save_state_every_steps == 0 or is_late:
         loop.save()
 
@@ -208,7 +240,7 @@ def _finish_epoch(loop: Loop, history: HistoryFile) -> None:
     if loop.objective.evaluate:
         loop.save()  # so that a crash of the evaluation costs no step
         loop.model.eval()
-        metrics = loop.objective.evaluate(loop.model)
+        metrics = _evaluate(loop, loop.objective.evaluate)
         history.amend_last({f"val_{name}": value for name, value in metrics.items()})
         _keep_best(loop, metrics["score"])
     _log_epoch(loop, history.rows)
@@ -219,6 +251,15 @@ def _finish_epoch(loop: Loop, history: HistoryFile) -> None:
         logger.info("Stopping early: no gain in %d epochs.", progress.epochs_without_gain)
     progress.is_finished = is_stuck or progress.epoch == loop.params.epochs
     loop.save()
+
+
+def _evaluate(loop: Loop, evaluate: Callable[[Any], dict[str, float]]) -> dict[str, float]:
+    import torch
+
+    with torch.no_grad():
+        metrics = loop.replica.call(evaluate)
+    # The first rank's, so that no rounding makes one rank stop early and another go on.
+    return collective.gather_json(metrics)[0]
 
 
 def _keep_best(loop: Loop, score: float) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from aquatint.collective import any_rank, local
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -37,13 +39,17 @@ def open_parameters(model: nn.Module, groups: Mapping[str, Iterable[str]], names
 
 
 def tensor_digests(model: nn.Module) -> dict[str, int]:
-    """Return a 64-bit digest of the bits of every parameter, by name."""
+    """Return a 64-bit digest of the bits of every parameter, or of this rank's shard of it."""
+    return {
+        name: _digest(local(parameter.detach())) for name, parameter in model.named_parameters()
+    }
+
+
+def _digest(tensor: torch.Tensor) -> int:
     import torch
 
-    return {
-        name: int(torch.hash_tensor(_bits(parameter.detach())).item())
-        for name, parameter in model.named_parameters()
-    }
+    # A small tensor leaves some ranks with an empty shard.
+    return int(torch.hash_tensor(_bits(tensor)).item()) if tensor.numel() else 0
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
@@ -61,12 +67,8 @@ def check_frozen(before: Mapping[str, int], model: nn.Module) -> None:
     Raises:
         FreezingError: Naming the frozen parameters that moved.
     """
-    after = tensor_digests(model)
-    moved = [
-        name
-        for name, parameter in model.named_parameters()
-        if not parameter.requires_grad and after[name] != before[name]
-    ]
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    moved = [name for name in _changed(before, model) if name in frozen]
     if moved:
         raise FreezingError(
             f"{len(moved)} frozen parameters changed, the first are {moved[:3]}; only parameters "
@@ -80,14 +82,18 @@ def check_trained(before: Mapping[str, int], model: nn.Module) -> None:
     Raises:
         FreezingError: Naming the trainable parameters that never moved.
     """
-    after = tensor_digests(model)
-    idle = [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and after[name] == before[name]
-    ]
+    changed = set(_changed(before, model))
+    idle = [n for n, p in model.named_parameters() if p.requires_grad and n not in changed]
     if idle:
         raise FreezingError(
             f"{len(idle)} parameters are declared trainable but never changed, the first are "
             f"{idle[:3]}; no active loss reaches them."
         )
+
+
+def _changed(before: Mapping[str, int], model: nn.Module) -> list[str]:
+    """Names of the parameters that differ from ``before`` on any rank."""
+    after = tensor_digests(model)
+    # Of a shard alone nothing can be said: a small tensor leaves some ranks with none of it.
+    flags = any_rank([after[name] != before[name] for name in after])
+    return [name for name, is_changed in zip(after, flags, strict=True) if is_changed]

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
+from pathlib import Path
 from types import FrameType, TracebackType
 
+from aquatint.collective import is_first, largest
+
 logger = logging.getLogger(__name__)
+
+# Set in a rank: the folder in which the process that started the ranks asks them to stop. Signals
+# would not do: torch.distributed.run kills a rank that needs longer than half a minute.
+ORDER_VARIABLE = "AQUATINT_WORK_ORDER"
+STOP, LISTENING = "stop", "listening"
 
 
 class Interruption:
@@ -16,12 +25,16 @@ class Interruption:
     def __init__(self) -> None:
         self._signal: int | None = None
         self._previous: dict[int, object] = {}
+        order = os.environ.get(ORDER_VARIABLE)
+        self._order = Path(order) if order else None
 
     def __enter__(self) -> Interruption:
         # Only the main thread may install handlers; elsewhere signals keep their usual meaning.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._request)
+        if self._order and is_first():
+            (self._order / LISTENING).touch()
         return self
 
     def __exit__(
@@ -32,11 +45,35 @@ class Interruption:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        if self._order and is_first():
+            (self._order / LISTENING).unlink(missing_ok=True)
 
     @property
     def is_requested(self) -> bool:
         """Whether a signal has arrived."""
         return self._signal is not None
+
+    def agree(self, is_late: bool = False) -> bool:
+        """Let a request that reached any rank be a request to all; all ranks must call this.
+
+        Args:
+            is_late: Whether this rank finds that a state is due.
+
+        Returns:
+            Whether any rank does.
+        """
+        request, any_late = largest([self._signal or self._asked_by_file(), is_late])
+        if request and not self._signal:
+            self._signal = int(request)
+        return bool(any_late)
+
+    def _asked_by_file(self) -> int:
+        if self._order is None or not is_first():
+            return 0
+        try:
+            return int((self._order / STOP).read_text())
+        except FileNotFoundError:
+            return 0
 
     def stop(self, step: int, num_steps: int) -> None:
         """Leave the process with the exit status that the signal asks for.
@@ -45,7 +82,8 @@ class Interruption:
             SystemExit: Always; 128 plus the signal's number, as shells expect.
         """
         number = self._signal or signal.SIGINT
-        logger.warning(
+        logger.log(
+            logging.WARNING if is_first() else logging.DEBUG,
             "Stopped by %s at step %d of %d; the state is saved. Give the same command again to "
             "go on.",
             signal.Signals(number).name,
@@ -56,6 +94,9 @@ class Interruption:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.is_requested:
-            raise SystemExit(128 + number)
+            # A scheduler signals the rank, and torch.distributed.run passes its own on: one wish.
+            if self._order is None:
+                raise SystemExit(128 + number)
+            return
         self._signal = number
         logger.warning("%s: finishing the step and saving the state.", signal.Signals(number).name)

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aquatint.collective import num_ranks, share_batch, whole
 from aquatint.params import RunParams, StageParams
 from aquatint.training.objective import Objective, Opening
 from aquatint.training.optim import build_adamw
-from aquatint.training.precision import peak_memory_mb
+from aquatint.training.precision import peak_memory_mb, to_device
 from aquatint.training.schedules import ramped_weights
 from aquatint.training.state import Progress, save_state
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+    from aquatint.training.replica import Replica
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Loop:
         run: Seed, device, precision, how often a state is saved.
         folder: Where states and history go.
         device: Where to compute.
+        replica: The model in step with those of other ranks.
         optimizer: AdamW over all parameters that ever train.
         scaler: Loss scaler; does nothing but in float16.
         progress: Position, best score, time spent.
@@ -46,6 +50,7 @@ class Loop:
     run: RunParams
     folder: Path
     device: torch.device
+    replica: Replica = field(init=False)
     optimizer: torch.optim.AdamW = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
     progress: Progress = field(default_factory=Progress)
@@ -55,7 +60,11 @@ class Loop:
     def __post_init__(self) -> None:
         import torch
 
+        from aquatint.training.replica import Replica
+
         self.model.to(self.device)
+        # Before the optimizer, which has to hold the shards.
+        self.replica = Replica(self.model, self.run.parallelism)
         self.optimizer = build_adamw(self.model, self.opening.groups, self.params.optimizer)
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.run.precision == "float16"
@@ -63,7 +72,7 @@ class Loop:
 
     @property
     def window_size(self) -> int:
-        """Samples of one optimizer step."""
+        """Samples of one optimizer step, over all ranks."""
         return self.params.batch_size * self.params.gradient_accumulation_steps
 
     @property
@@ -82,11 +91,20 @@ class Loop:
         active = {name: weight for name, weight in params.loss_weights.items() if weight}
         return ramped_weights(active, params.ramped_losses, params.loss_ramp, epoch)
 
+    def fetch(self, positions: Tensor) -> dict[str, Any]:
+        """This rank's share of one batch, on the device."""
+        samples = self.objective.samples
+        if num_ranks() == 1:
+            batch = samples.batch(positions)
+        else:
+            batch = samples.batch(positions, share_batch(len(positions)))
+        return to_device(batch, self.device)
+
     def weights(self) -> dict[str, Tensor]:
         """Copies of all parameters that ever train, on the CPU."""
         by_name = dict(self.model.named_parameters())
         return {
-            name: by_name[name].detach().cpu().clone()
+            name: whole(by_name[name].detach()).cpu().clone()
             for names in self.opening.groups.values()
             for name in names
         }
@@ -118,4 +136,5 @@ def efficiency(loop: Loop) -> dict[str, Any]:
         },
         "device": str(loop.device),
         "num_threads": loop.run.num_threads,
+        "num_processes": num_ranks(),
     }

@@ -18,8 +18,9 @@ class Samples(Protocol):
     def __len__(self) -> int:
         """Number of samples of an epoch."""
 
-    def batch(self, positions: Tensor) -> dict[str, Any]:
-        """Return one batch as tensors by name; positions have shape (B,)."""
+    @property
+    def batch(self) -> Callable[..., dict[str, Any]]:
+        """Function of positions (B,), and of a ``Share``, to a batch: tensors by name."""
 
     def identify(self, positions: Tensor) -> list[str]:
         """Return the ids a person would look up, for error messages."""
@@ -36,12 +37,16 @@ class Objective:
             without validation, and then the last weights are the result.
         begin_epoch: Called with each epoch, counted from 0, before its first step or, after a
             resume, before whatever of it is left; None where samples do not depend on it.
+        spans_ranks: Whether samples and losses know of other ranks: ``samples.batch`` takes a
+            ``Share``, and the mean over ranks of each term is the term of the whole batch
+            (``collective.weigh``, ``gathering.gather_rows``). Without it one process trains.
     """
 
     samples: Samples
     compute_losses: Callable[[Any, dict[str, Any]], LossTerms]
     evaluate: Callable[[Any], dict[str, float]] | None = None
     begin_epoch: Callable[[int], None] | None = None
+    spans_ranks: bool = False
 
 
 @dataclass(frozen=True)

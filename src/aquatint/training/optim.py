@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from aquatint.collective import whole
 from aquatint.params import OptimizerParams
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import AdamW
 
 
@@ -37,13 +38,14 @@ def build_adamw(
     param_groups = []
     for group, names in groups.items():
         factor = params.group_factors.get(group, 1.0)
-        for decays in (True, False):
-            members = [by_name[name] for name in names if (by_name[name].ndim > 1) == decays]
+        # Scalars by themselves: FSDP2 does not shard them, and one update takes one kind alone.
+        for num_dimensions in (2, 1, 0):
+            members = [by_name[n] for n in names if min(by_name[n].ndim, 2) == num_dimensions]
             if members:
                 param_groups.append(
                     {
                         "params": members,
-                        "weight_decay": params.weight_decay if decays else 0.0,
+                        "weight_decay": params.weight_decay if num_dimensions == 2 else 0.0,
                         "factor": factor,
                     }
                 )
@@ -56,3 +58,22 @@ def set_learning_rate(optimizer: AdamW, learning_rate: float) -> None:
     """Set the rate of every parameter group to ``learning_rate`` times the group's factor."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group["factor"]
+
+
+def clip_gradients(optimizer: AdamW, max_norm: float) -> Tensor:
+    """Scale all gradients down so that their norm together is ``max_norm`` at most.
+
+    Returns:
+        Norm before, over all ranks' shards, shape ().
+    """
+    import torch
+    from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+    held = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    kinds = [[p for p in held if hasattr(p, "full_tensor") == is_sharded] for is_sharded in (0, 1)]
+    kinds = [kind for kind in kinds if kind]
+    norms = [whole(get_total_norm([p.grad for p in kind])) for kind in kinds]
+    norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    for kind in kinds:
+        clip_grads_with_norm_(kind, max_norm, norm)
+    return norm

@@ -8,6 +8,7 @@ import resource
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aquatint import collective
 from aquatint.params import RunParams
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 def prepare_device(run: RunParams) -> torch.device:
     """Choose the device, set the thread count and seed every generator.
+
+    The ranks of one host share its ``num_threads``; each has a device and random numbers of its
+    own, the first one those of a run of one process.
 
     Raises:
         ValueError: If ``device`` is cuda and no CUDA device is there.
@@ -27,14 +31,40 @@ def prepare_device(run: RunParams) -> torch.device:
             "run.device is cuda, but torch sees no CUDA device. Install a CUDA build of torch, or "
             "give --params=run.device=cpu."
         )
-    torch.set_num_threads(run.num_threads)
-    random.seed(run.seed)
-    torch.manual_seed(run.seed)
+    torch.set_num_threads(threads_per_rank(run))
+    # A step that no small seed reaches by counting: run.seed + 1 is another run.
+    seed = run.seed + 1_000_003 * collective.rank()
+    random.seed(seed)
+    torch.manual_seed(seed)
     is_cuda = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
     # With several threads, gradients of indexed tensors are otherwise summed in the order in which
     # threads arrive. On CUDA some kernels have no such variant, so there it is left alone.
     torch.use_deterministic_algorithms(not is_cuda)
     return torch.device("cuda" if is_cuda else "cpu")
+
+
+def threads_per_rank(run: RunParams) -> int:
+    """CPU threads of one process: those of the run, shared by the processes of a host."""
+    return max(1, run.num_threads // run.num_processes)
+
+
+def check_devices(run: RunParams) -> None:
+    """Check that each process of this host would get a device of its own.
+
+    Raises:
+        ValueError: If there are fewer CUDA devices than processes.
+    """
+    import torch
+
+    num_devices = torch.cuda.device_count()
+    if run.device == "cpu" or (run.device == "auto" and not num_devices):
+        return
+    if run.num_processes > num_devices:
+        raise ValueError(
+            f"run.num_processes {run.num_processes} needs as many CUDA devices, torch sees "
+            f"{num_devices}. Give --params=run.num_processes={max(1, num_devices)}, or "
+            "run.device=cpu."
+        )
 
 
 def autocast(device: torch.device, run: RunParams) -> contextlib.AbstractContextManager[object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from aquatint.collective import hides_bars, num_ranks, share_rows
 from aquatint.metrics.ranks import top_candidates
 from aquatint.models.dual_encoder import TextEncoding
 from aquatint.models.retrieval_model import RetrievalModel
+from aquatint.training.gathering import gather_rows
 from aquatint.training.precision import to_device
 from aquatint.training.retrieval_samples import Entry, RetrievalSources, RetrievalTables
 
@@ -41,7 +44,7 @@ class Encoded:
         return TextEncoding(self.text_pooled[rows].to(device), self.text_embeds[rows].to(device))
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: FSDP2 trains on with the buffers of this pass
 def encode_split(
     model: RetrievalModel,
     sources: RetrievalSources,
@@ -51,7 +54,7 @@ def encode_split(
     batch_size: int,
     entry: Entry,
 ) -> Encoded:
-    """Encode every image once and every text once.
+    """Encode every image once and every text once; ranks share the batches.
 
     Args:
         model: Model in evaluation mode.
@@ -63,32 +66,38 @@ def encode_split(
     """
     device = next(model.parameters()).device
     nothing = np.empty(0, dtype=np.int64)
-    images, texts = [], []
-    for rows in _batches(num_images, batch_size, "encode images"):
+
+    def encode_images(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         batch = to_device(sources.inputs(rows, nothing, entry), device)
         encoding = model.heads.encode_image(model.encode_images(batch))
-        images.append((encoding.embeds.cpu(), encoding.patches.half().cpu()))
-    for rows in _batches(num_texts, batch_size, "encode texts"):
+        return encoding.embeds.cpu(), encoding.patches.half().cpu()
+
+    def encode_texts(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         batch = to_device(sources.inputs(nothing, rows, entry), device)
         text = model.heads.encode_text(model.encode_texts(batch), batch["attention_mask"])
-        texts.append((text.embeds.cpu(), text.pooled.cpu()))
-    return Encoded(
-        torch.cat([embeds for embeds, _ in images]),
-        torch.cat([embeds for embeds, _ in texts]),
-        torch.cat([patches for _, patches in images]),
-        torch.cat([pooled for _, pooled in texts]),
-    )
+        return text.embeds.cpu(), text.pooled.cpu()
+
+    image_embeds, patches = _encode(num_images, batch_size, "encode images", encode_images)
+    text_embeds, text_pooled = _encode(num_texts, batch_size, "encode texts", encode_texts)
+    return Encoded(image_embeds, text_embeds, patches, text_pooled)
 
 
-def _batches(total: int, batch_size: int, description: str) -> tqdm[np.ndarray]:
+def _encode(
+    total: int,
+    batch_size: int,
+    description: str,
+    encode: Callable[[np.ndarray], tuple[Tensor, Tensor]],
+) -> list[Tensor]:
+    """Encode rows 0, 1, ... in the same batches on any number of ranks, and gather the results."""
     starts = range(0, total, batch_size)
-    return tqdm(
-        [np.arange(start, min(start + batch_size, total)) for start in starts],
-        desc=description,
-        disable=None,
-        leave=False,
-        delay=2,
-    )
+    parts = [np.arange(start, min(start + batch_size, total)) for start in starts]
+    mine = parts[share_rows(len(parts))]
+    # As many passes on every rank: under FSDP2 each one is a meeting of all of them.
+    spare = parts[:1] * (-(-len(parts) // num_ranks()) - len(mine))
+    bar = tqdm(mine + spare, desc=description, disable=hides_bars(), leave=False, delay=2)
+    found = [encode(rows) for rows in bar]
+    kept = [tuple(values[:0] for values in found[0]), *found[: len(mine)]]
+    return [gather_rows(torch.cat(values)) for values in zip(*kept, strict=True)]
 
 
 def embedding_table(ids: pd.DataFrame, embeds: Tensor) -> pd.DataFrame:
@@ -172,7 +181,7 @@ def _image_rows(tables: RetrievalTables, table: pd.DataFrame) -> np.ndarray:
 def score_matches(
     model: RetrievalModel, encoded: Encoded, num_captions: int, top_k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score each caption's ``top_k`` nearest images by the ITM head.
+    """Score each caption's ``top_k`` nearest images by the ITM head; ranks share the captions.
 
     Returns:
         Rows of the candidate images, best cosine first, and their match logits; both
@@ -181,10 +190,11 @@ def score_matches(
     device = next(model.parameters()).device
     candidates = top_candidates(encoded.text_embeds[:num_captions], encoded.image_embeds, top_k)
     k = candidates.shape[1]
-    scores = []
-    for row in range(num_captions):
+    scores = [torch.empty(0, k)]
+    mine = share_rows(num_captions)
+    for row in range(mine.start, mine.stop):
         patches = encoded.patches[candidates[row]].float().to(device)
         text = encoded.texts(np.full(k, row), device)
         logits = model.heads.match_logits(patches, text)
-        scores.append((logits[:, _MATCH] - logits[:, 1 - _MATCH]).cpu())
-    return candidates.numpy(), torch.stack(scores).numpy()
+        scores.append((logits[:, _MATCH] - logits[:, 1 - _MATCH]).cpu()[None])
+    return candidates.numpy(), gather_rows(torch.cat(scores)).numpy()

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from aquatint.collective import gather_json, hides_bars, share_rows
 from aquatint.data.corruptions import Corruption, corrupt
 from aquatint.metrics.ranks import retrieval_ranks
 from aquatint.metrics.retrieval import recall_metrics
@@ -184,7 +185,7 @@ def corrupted_recalls(
     batch_size: int,
     device: torch.device,
 ) -> pd.DataFrame:
-    """Measure text-to-image retrieval on corrupted test images.
+    """Measure text-to-image retrieval on corrupted test images; ranks share the corruptions.
 
     Args:
         checkpoint: Any stage's checkpoint.
@@ -204,7 +205,8 @@ def corrupted_recalls(
     rows = []
     # None for the clean images, which the others are compared with.
     kinds: list[tuple[Corruption | None, int]] = [(None, 0), *corruptions]
-    for kind, severity in tqdm(kinds, desc="corruptions", disable=None, leave=False):
+    mine = kinds[share_rows(len(kinds))]
+    for kind, severity in tqdm(mine, desc="corruptions", disable=hides_bars(), leave=False):
         embeds = []
         for part in parts:
             pixels = sources.pixels(part).numpy()
@@ -225,4 +227,4 @@ def corrupted_recalls(
                 "n": metrics["n"],
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame([row for part in gather_json(rows) for row in part])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from aquatint.collective import Share
 from aquatint.features.boundary import HiddenStates
 from aquatint.features.cache import FeatureCache
 from aquatint.features.keys import text_key
 from aquatint.features.stored import from_stored
 from aquatint.features.text import TextEncoder
+from aquatint.remote import local_path
 
 _BOX = ["cx", "cy", "w", "h"]
 # Where inputs enter the backbone: k for cached hidden states with k blocks above them, 0 for the
@@ -82,6 +85,11 @@ class RetrievalCaches:
     image_features: FeatureCache
     text_features: FeatureCache
     pixels: FeatureCache
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of the feature store, which all hosts of a run share."""
+        return local_path(self.image_features.folder).parent
 
 
 class RetrievalSources:
@@ -202,8 +210,11 @@ class RetrievalSamples:
         """Return the ids of the images."""
         return [self._image_ids[self._with_caption[i]] for i in positions.tolist()]
 
-    def batch(self, positions: Tensor) -> dict[str, Any]:
+    def batch(self, positions: Tensor, share: Share | None = None) -> dict[str, Any]:
         """Return the inputs of B images and their texts, and the targets of all tasks.
+
+        On several ranks all draw for the whole batch, so that the texts do not depend on how many
+        ranks there are, and each takes its ``share``; ``is_counted`` is the share's.
 
         Keys besides those of ``RetrievalSources.inputs``: ``caption_image`` (C,) and
         ``region_image`` (R,), the position in the batch of each text's image, captions first;
@@ -215,11 +226,15 @@ class RetrievalSamples:
         captions = [_draw(rng, self._captions[row], self._limits[0]) for row in rows]
         regions = [_draw(rng, self._regions[row], self._limits[1]) for row in rows]
         pairs = [self._pairs[row] for row in rows]
+        if share:
+            rows = rows[share.rows]
+            captions, regions, pairs = (part[share.rows] for part in (captions, regions, pairs))
         region_rows = np.concatenate(regions)
         text_rows = np.concatenate([np.concatenate(captions), self._num_captions + region_rows])
         pair_rows = np.concatenate(pairs)
         return {
             **self._sources.inputs(rows, text_rows, self._entry()),
+            "is_counted": share is None or share.is_counted,
             "image_rows": torch.from_numpy(rows),
             "caption_image": _owners(captions),
             "region_image": _owners(regions),

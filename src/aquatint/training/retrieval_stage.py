@@ -107,7 +107,13 @@ def train_retrieval(
     )
     groups = _reached_groups(groups, plan, tables)
     key = _training_key(plan, data, parent, run, feed)
-    objective = Objective(samples, losses, _validation(plan, data, feed), feed.begin_epoch)
+    objective = Objective(
+        samples,
+        losses,
+        _validation(plan, data, feed),
+        begin_epoch=feed.begin_epoch,
+        spans_ranks=True,
+    )
     opening = Opening(groups, lambda epoch: set(plan.opening[min(epoch, len(plan.opening) - 1)]))
     result = fit(model, objective, opening, plan.params, run, states.for_fingerprint(key))
     lineage = {
@@ -225,7 +231,11 @@ def _training_key(
             "boundary_caches": _cache_digests(feed),
             "backbone": data.backbone.digest,
             "parent": parent.digest if parent else None,
-            "run": {"seed": run.seed, "precision": run.precision, "threads": run.num_threads},
+            "run": {
+                name: getattr(run, name)
+                for name in ("seed", "precision", "num_threads", "num_processes", "num_nodes")
+            },
+            "parallelism": run.parallelism if run.num_ranks > 1 else None,
             "device": prepare_device(run).type,
             "code": source_digest(train_retrieval),
             "environment": environment(),

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aquatint.collective import gather_json, gather_parts, is_first, rank, shard_like, whole
 from aquatint.storage import (
     DamagedArtefactError,
     is_complete,
@@ -75,7 +76,7 @@ class Progress:
         best_step: Step of the best score.
         epochs_without_gain: Evaluations since the best one.
         train_seconds: Time spent in steps, over all attempts.
-        random_state: State of Python's generator.
+        random_states: State of Python's generator, by rank.
         scaler_state: State of the fp16 loss scaler; empty without one.
     """
 
@@ -88,7 +89,7 @@ class Progress:
     best_step: int = 0
     epochs_without_gain: int = 0
     train_seconds: float = 0.0
-    random_state: list[Any] = field(default_factory=list)
+    random_states: list[Any] = field(default_factory=list)
     scaler_state: dict[str, Any] = field(default_factory=dict)
 
 
@@ -99,7 +100,7 @@ def save_state(
     progress: Progress,
     best_weights: dict[str, torch.Tensor],
 ) -> None:
-    """Write one state below ``folder`` and prune all but the newest two.
+    """Write one state below ``folder`` and prune all but the newest two; all ranks together.
 
     Args:
         folder: The training's own folder; the state goes to ``step-<step>-...`` in it.
@@ -108,21 +109,20 @@ def save_state(
         progress: Position, best score and the rest.
         best_weights: Weights at the best score; may be empty.
     """
-    import torch
     from safetensors.torch import save_file
 
-    random_state = random.getstate()
-    progress.random_state = [random_state[0], list(random_state[1]), random_state[2]]
-    tensors = dict(_flatten(model, optimizer))
+    version, internal, gauss = random.getstate()
+    progress.random_states = gather_json([version, list(internal), gauss])
+    # On every rank, for FSDP2 gathers each tensor from all; kept on the first alone.
+    tensors = {n: t.detach().cpu() for n, t in _flatten(model, optimizer) if is_first()}
     tensors |= {f"best.{name}": tensor for name, tensor in best_weights.items()}
-    tensors["rng.torch"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    for kind, state in _generator_states().items():
+        tensors |= {f"rng.{kind}.{r}": part for r, part in enumerate(gather_parts(state))}
+    if not is_first():
+        return
 
     def write(target: Path) -> None:
-        save_file(
-            {name: t.detach().cpu().contiguous() for name, t in tensors.items()}, target / TENSORS
-        )
+        save_file({name: t.contiguous() for name, t in tensors.items()}, target / TENSORS)
         (target / PROGRESS).write_text(json.dumps(asdict(progress)))
 
     suffix = "done" if progress.is_finished else "evaluated" if progress.is_evaluated else "step"
@@ -165,23 +165,33 @@ def restore_state(
         tensors = load_file(candidate / TENSORS)
         progress = Progress(**json.loads((candidate / PROGRESS).read_text()))
         _unflatten(model, optimizer, tensors)
-        torch.set_rng_state(tensors["rng.torch"])
-        if "rng.cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["rng.cuda"])
-        version, internal, gauss = progress.random_state
+        torch.set_rng_state(tensors[f"rng.cpu.{rank()}"])
+        if torch.cuda.is_available() and f"rng.cuda.{rank()}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"rng.cuda.{rank()}"])
+        version, internal, gauss = progress.random_states[rank()]
         random.setstate((version, tuple(internal), gauss))
         best = {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
         return progress, best
     return None
 
 
+def _generator_states() -> dict[str, torch.Tensor]:
+    """States of torch's generators of this rank, by kind of device."""
+    import torch
+
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
 def _flatten(model: nn.Module, optimizer: Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
     import torch
 
     for name, parameter in _optimized(model, optimizer):
-        yield f"model.{name}", parameter
+        yield f"model.{name}", whole(parameter.detach())
         for key, value in optimizer.state.get(parameter, {}).items():
-            yield f"optimizer.{key}.{name}", torch.as_tensor(value)
+            yield f"optimizer.{key}.{name}", whole(torch.as_tensor(value))
 
 
 def _unflatten(model: nn.Module, optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> None:
@@ -190,7 +200,7 @@ def _unflatten(model: nn.Module, optimizer: Optimizer, tensors: dict[str, torch.
     keys = {key.split(".", 2)[1] for key in tensors if key.startswith("optimizer.")}
     with torch.no_grad():
         for name, parameter in _optimized(model, optimizer):
-            parameter.copy_(tensors[f"model.{name}"])
+            parameter.copy_(shard_like(tensors[f"model.{name}"], parameter))
             state = {
                 key: tensors[f"optimizer.{key}.{name}"]
                 for key in keys
@@ -199,7 +209,7 @@ def _unflatten(model: nn.Module, optimizer: Optimizer, tensors: dict[str, torch.
             if state:
                 # AdamW keeps its step counter on the CPU and its moments beside the parameter.
                 optimizer.state[parameter] = {
-                    key: value if key == "step" else value.to(parameter.device)
+                    key: value if key == "step" else shard_like(value, parameter)
                     for key, value in state.items()
                 }
 
@@ -211,6 +221,8 @@ def _optimized(model: nn.Module, optimizer: Optimizer) -> list[tuple[str, torch.
 
 class HistoryFile:
     """Rows of a training, one JSON object a line, readable while it runs.
+
+    All ranks keep the rows, the first one writes them.
 
     Args:
         folder: The training's own folder.
@@ -227,22 +239,28 @@ class HistoryFile:
             ]
             # A step's validation values came as a second line, which replaces the first.
             self.rows = list({row["step"]: row for row in rows if row["step"] < num_steps}.values())
-        # As a whole: a kill between truncating and writing would lose the rows for good.
-        publish_file(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
-        self._file = path.open("a")
+        self._file = None
+        if is_first():
+            # As a whole: a kill between truncating and writing would lose the rows for good.
+            publish_file(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+            self._file = path.open("a")
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one row and hand it to the operating system at once."""
         self.rows.append(row)
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        self._write(row)
 
     def amend_last(self, values: dict[str, Any]) -> None:
         """Add validation values to the last row; the file gets them as a second line."""
         self.rows[-1] = {**self.rows[-1], **values}
-        self._file.write(json.dumps(self.rows[-1]) + "\n")
-        self._file.flush()
+        self._write(self.rows[-1])
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file:
+            self._file.close()
+
+    def _write(self, row: dict[str, Any]) -> None:
+        if self._file:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()

@@ -48,9 +48,10 @@ def check_two_stage(  # noqa: PLR0913 - one argument for each catalog entry
     run: RunParams,
 ) -> dict[str, Any]:
     """Check files, disk, device, and one batch of every stage; train and write nothing."""
-    from aquatint.training.precision import prepare_device
+    from aquatint.training.precision import check_devices, prepare_device
     from aquatint.training.retrieval_check import check_disk, check_stages, summarise_data
 
+    check_devices(run)
     device = prepare_device(run)
     data = summarise_data(folder)
     plans = [

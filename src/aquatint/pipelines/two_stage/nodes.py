@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -56,11 +57,12 @@ def train_alignment(
     **data: Any,  # noqa: ANN401 - the arguments of bundle_data
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Stage 1: train adapters, projections and the ITM head on cached features."""
+    from aquatint.training.launch import launch
     from aquatint.training.retrieval_stage import train_retrieval
 
     bundle = bundle_data(**data)
     plan = alignment_plan(bundle.backbone, features, model, params)
-    return train_retrieval(plan, bundle, None, run, states)
+    return launch(train_retrieval, (plan, bundle, None, run, states), run, Path(states.root))
 
 
 def train_refinement(
@@ -98,11 +100,12 @@ def _train_all_tasks(  # noqa: PLR0913 - what its two callers are given
     run: RunParams,
     data: Inputs,
 ) -> tuple[Checkpoint, pd.DataFrame]:
+    from aquatint.training.launch import launch
     from aquatint.training.retrieval_stage import train_retrieval
 
     bundle = bundle_data(**data)
     plan = refinement_plan(name, bundle.backbone, features, model, params)
-    return train_retrieval(plan, bundle, parent, run, states)
+    return launch(train_retrieval, (plan, bundle, parent, run, states), run, Path(states.root))
 
 
 def embed_zero_shot(
@@ -129,13 +132,8 @@ def embed_test(
     **data: Any,  # noqa: ANN401 - the arguments of bundle_data
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Embed the test split with a trained model and score the nearest images by matching."""
-    from aquatint.training.precision import prepare_device
-    from aquatint.training.retrieval_predictions import predict_test
-
-    predictions = predict_test(
-        checkpoint, bundle_data(**data), params.batch_size, params.rerank_top_k, prepare_device(run)
-    )
-    return predictions.image_embeds, predictions.text_embeds, predictions.match_scores
+    found = _predict(checkpoint, params, run, data)
+    return found.image_embeds, found.text_embeds, found.match_scores
 
 
 def predict_test_tasks(
@@ -145,12 +143,7 @@ def predict_test_tasks(
     **data: Any,  # noqa: ANN401 - the arguments of bundle_data
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Embed the test split, and predict the boxes of sentences and the relations of boxes."""
-    from aquatint.training.precision import prepare_device
-    from aquatint.training.retrieval_predictions import predict_test
-
-    found = predict_test(
-        checkpoint, bundle_data(**data), params.batch_size, params.rerank_top_k, prepare_device(run)
-    )
+    found = _predict(checkpoint, params, run, data)
     return (
         found.image_embeds,
         found.text_embeds,
@@ -158,6 +151,17 @@ def predict_test_tasks(
         found.boxes,
         found.relations,
     )
+
+
+def _predict(checkpoint: Checkpoint, params: PredictionParams, run: RunParams, data: Inputs) -> Any:  # noqa: ANN401 - Predictions, whose module imports torch
+    from aquatint.training.launch import launch
+    from aquatint.training.precision import prepare_device
+    from aquatint.training.retrieval_predictions import predict_test
+
+    bundle = bundle_data(**data)
+    device = prepare_device(run)
+    arguments = (checkpoint, bundle, params.batch_size, params.rerank_top_k, device)
+    return launch(predict_test, arguments, run, bundle.caches.scratch)
 
 
 def evaluate_embeds(
@@ -216,10 +220,11 @@ def evaluate_robustness(
     **data: Any,  # noqa: ANN401 - the arguments of bundle_data
 ) -> pd.DataFrame:
     """Recall of text to image with corrupted test images, by corruption and severity."""
+    from aquatint.training.launch import launch
     from aquatint.training.precision import prepare_device
     from aquatint.training.retrieval_predictions import corrupted_recalls
 
     grid = [(kind, level) for kind in params.corruptions for level in params.severities]
-    return corrupted_recalls(
-        checkpoint, bundle_data(**data), grid, params.batch_size, prepare_device(run)
-    )
+    bundle = bundle_data(**data)
+    arguments = (checkpoint, bundle, grid, params.batch_size, prepare_device(run))
+    return launch(corrupted_recalls, arguments, run, bundle.caches.scratch)

@@ -1,0 +1,184 @@
+"""Several processes from the command line: result, resume, signals, and the error of one rank."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from aquatint.features.cache import FeatureStore
+from aquatint.features.frozen import Encoding, cache_text_tokens
+from aquatint.training import launch as launching
+from aquatint.training.launch import RankError, launch, torchrun_command
+from aquatint.training.precision import check_devices, threads_per_rank
+from project_runs import PROJECT, open_catalog
+
+NODE = "two_stage.stage1.train_stage1"
+
+
+def start(root, **options):
+    params = {
+        "data_root": root, "run.num_processes": 2, "two_stage.stage1.train.epochs": 14, **options,
+    }  # fmt: skip
+    joined = ",".join(f"{key}={value}" for key, value in params.items())
+    command = [sys.executable, "-m", "kedro", "run", "--pipelines=two_stage", "--env=test"]
+    return subprocess.Popen(
+        [*command, f"--nodes={NODE}", f"--params={joined}"],
+        cwd=PROJECT,
+        env={**os.environ, "KEDRO_DISABLE_TELEMETRY": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def untrained(finished, root):
+    shutil.copytree(finished, root, copy_function=shutil.copy2)
+    shutil.rmtree(root / "06_models")
+    return root
+
+
+def newest_step(root):
+    found = root.glob("06_models/.states/two_stage/stage1/*/step-*/manifest.json")
+    return max((int(path.parent.name.split("-")[1]) for path in found), default=0)
+
+
+def wait_for_step(root, step):
+    deadline = time.monotonic() + 60
+    while newest_step(root) < step:
+        assert time.monotonic() < deadline, "no state was written"
+        time.sleep(0.05)
+
+
+def ranks_alive(root):
+    """Processes that work on an order below this folder."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return [line for line in listed.stdout.splitlines() if str(root) in line and "worker" in line]
+
+
+@pytest.mark.slow
+def test_killed_and_stopped_two_processes_end_bit_for_bit_as_if_untouched(finished, tmp_path):
+    whole, root = (untrained(finished, tmp_path / name) for name in ("whole", "stopped"))
+    child = start(whole)
+    _, log = child.communicate(timeout=120)
+    assert child.returncode == 0, log[-3000:]
+
+    child = start(root)
+    wait_for_step(root, 4)
+    child.kill()  # the process that started the ranks, and nobody else
+    child.communicate()
+    time.sleep(1.0)
+    assert ranks_alive(root) == [], "a second run would meet them"
+    killed_at = newest_step(root)
+    assert killed_at < 28
+
+    child = start(root)
+    wait_for_step(root, killed_at + 4)
+    child.send_signal(signal.SIGTERM)
+    _, log = child.communicate(timeout=60)
+    assert child.returncode == 128 + signal.SIGTERM, log[-3000:]
+    assert "Give the same command again to go on" in log
+    assert newest_step(root) < 28
+
+    child = start(root)
+    _, log = child.communicate(timeout=120)
+    assert child.returncode == 0, log[-3000:]
+    name = "two_stage.stage1.checkpoint"
+    found, expected = (open_catalog(place).load(name) for place in (root, whole))
+    assert found.digest == expected.digest
+    assert found.lineage["efficiency"]["num_processes"] == 2
+    history = "two_stage.stage1.history"
+    assert open_catalog(root).load(history).equals(open_catalog(whole).load(history))
+    left = list((root / "06_models" / ".states").rglob("order-*"))
+    assert left == [], "orders are removed, those of killed runs too"
+
+
+@pytest.mark.slow
+def test_the_error_of_one_rank_is_the_error_of_the_run(backbone, run_params, tmp_path):
+    # Two shards of 512: the text without a token stands in that of the second rank.
+    texts = [f"A house, number {i}." for i in range(600)] + [""]
+    store = FeatureStore(str(tmp_path), max_gigabytes=1)
+    arguments = (store, backbone, texts, 24, Encoding(64, "float32", "cpu"))
+    run = run_params.model_copy(update={"num_processes": 2})
+    with pytest.raises(RankError, match="Rank 1 of 2 failed with ValueError: A text must have"):
+        launch(cache_text_tokens, arguments, run, tmp_path)
+    assert list(tmp_path.glob("order-*")) == []
+
+
+FAKE_SRUN = """#!{python}
+# As srun does: the same command once on each of the hosts, here twice on this one.
+import subprocess, sys
+arguments = sys.argv[1:]
+assert "--nodes=2" in arguments and "--ntasks=2" in arguments, arguments
+command = [a for a in arguments if not a.startswith("--n") or a.startswith(("--nn", "--nproc"))]
+command = [a for a in command if not a.startswith("--kill")]
+children = [subprocess.Popen(command) for _ in range(2)]
+sys.exit(max(abs(child.wait()) for child in children))
+"""
+
+
+@pytest.mark.slow
+def test_several_hosts_share_the_work_through_srun(backbone, run_params, tmp_path, monkeypatch):
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text(FAKE_SRUN.format(python=sys.executable))
+    srun.chmod(srun.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{srun.parent}{os.pathsep}{os.environ['PATH']}")
+    texts = [f"A house, number {i}." for i in range(600)]
+    encoding = Encoding(64, "float32", "cpu")
+    run = run_params.model_copy(update={"num_nodes": 2, "rdzv_endpoint": "localhost:29431"})
+    caches = []
+    for name, params in (("two", run), ("one", run_params)):
+        store = FeatureStore(str(tmp_path / name), max_gigabytes=1)
+        arguments = (store, backbone, texts, 24, encoding)
+        caches.append(launch(cache_text_tokens, arguments, params, tmp_path / name))
+    rows = [cache.open() for cache in caches]
+    keys = sorted(rows[1]._places)
+    assert len(keys) == 600
+    assert (rows[0].read(rows[0].places(keys)) == rows[1].read(rows[1].places(keys))).all()
+    assert len(list((tmp_path / "two").rglob("shard-*"))) == 2
+
+
+def test_one_process_starts_no_other(run_params, tmp_path, monkeypatch):
+    monkeypatch.setattr(launching.subprocess, "Popen", None)
+    assert launch(threads_per_rank, (run_params,), run_params, tmp_path) == 1
+
+
+def test_more_processes_than_devices_are_refused(run_params, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    run = run_params.model_copy(update={"device": "auto", "num_processes": 3})
+    with pytest.raises(ValueError, match=r"num_processes 3 .* sees 2"):
+        check_devices(run)
+    check_devices(run.model_copy(update={"num_processes": 2}))
+    check_devices(run.model_copy(update={"device": "cpu"}))
+
+
+def test_hosts_without_slurm_are_refused(run_params, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run = run_params.model_copy(update={"num_nodes": 2, "rdzv_endpoint": "node01:29400"})
+    with pytest.raises(ValueError, match="srun"):
+        torchrun_command(run)
+
+
+def test_processes_and_hosts_reach_torchrun(run_params, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    run = run_params.model_copy(
+        update={"num_nodes": 2, "num_processes": 8, "rdzv_endpoint": "node01:29400"}
+    )
+    command = torchrun_command(run)
+    assert command[0] == "srun"
+    wanted = {"--nodes=2", "--nnodes=2", "--nproc-per-node=8", "--rdzv-endpoint=node01:29400"}
+    assert wanted <= set(command)
+    assert command[-2:] == ["-m", "aquatint.training.worker"]
+
+
+@pytest.mark.parametrize(
+    ("num_threads", "num_processes", "each"), [(2, 1, 2), (8, 3, 2), (2, 4, 1)]
+)
+def test_processes_share_the_threads(run_params, num_threads, num_processes, each):
+    update = {"num_threads": num_threads, "num_processes": num_processes}
+    assert threads_per_rank(run_params.model_copy(update=update)) == each
