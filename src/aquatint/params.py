@@ -50,6 +50,7 @@ class RunParams(Params):
         {
             "save_state_every_steps",
             "save_state_every_minutes",
+            "gradient_checkpointing",
             "rdzv_endpoint",
             "dry_run",
             "label",
@@ -63,6 +64,8 @@ class RunParams(Params):
     num_threads: PositiveInt  # part of the reproducibility key: sums depend on it
     save_state_every_steps: PositiveInt
     save_state_every_minutes: PositiveFloat
+    # Compute activations of open blocks twice instead of keeping them; the numbers stay the same.
+    gradient_checkpointing: bool = False
     # As for num_threads: another number of processes adds in another order.
     num_processes: PositiveInt = 1  # on each host; above 1 through torch.distributed.run
     num_nodes: PositiveInt = 1  # hosts; above 1 through Slurm's srun

@@ -10,6 +10,7 @@ from test_fit import Rows, all_open, make_net, params, run_with, squared
 
 from aquatint import storage
 from aquatint.training.fit import fit
+from aquatint.training.memory import explained_out_of_memory
 from aquatint.training.objective import Objective, Opening
 from aquatint.training.retrieval_stage import train_retrieval
 
@@ -128,3 +129,60 @@ def test_a_group_that_never_opens_stays(tmp_path, run_params):
     opening = Opening({"first": ["first.weight"], "last": ["last.weight"]}, lambda epoch: {"first"})
     fit(net, Objective(Rows(), squared), opening, params(), run_params, tmp_path)
     assert torch.equal(net.last.weight, before)
+
+
+def test_out_of_memory_names_what_helps_and_keeps_the_state(tmp_path, run_params):
+    net = make_net()
+    run = run_with(run_params, save_state_every_steps=1)
+    steps = iter(range(1000))
+
+    def losses(model, batch):
+        if next(steps) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return squared(model, batch)
+
+    with pytest.raises(MemoryError) as caught:
+        fit(net, Objective(Rows(), losses), all_open(net), params(), run, tmp_path)
+    message = str(caught.value)
+    for part in ("batch_size 4", "2 GiB", "gradient_checkpointing", "-84 %", "bfloat16", "-38 %"):
+        assert part in message
+    assert list(tmp_path.glob("step-00000003*"))
+
+
+def test_advice_leaves_out_what_is_done_already(run_params):
+    done = run_with(run_params, gradient_checkpointing=True, precision="bfloat16")
+    with pytest.raises(MemoryError, match="fewer open blocks"), explained_out_of_memory(1, done):
+        raise torch.OutOfMemoryError
+    with pytest.raises(MemoryError) as caught, explained_out_of_memory(8, done):
+        raise torch.OutOfMemoryError
+    assert "half the batch_size" in str(caught.value)
+    assert "gradient_checkpointing=true" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_gradient_checkpointing_changes_no_number_and_saves_memory(
+    make_plan, deep_data, run_params, states, mode
+):
+    plan = make_plan(
+        "stage2",
+        mode=mode,
+        opening=(("adapters", "heads", "block_1", "block_2"),),
+        backbone=deep_data.backbone,
+    )
+    kept = []
+    checkpoints = []
+    for is_on in (False, True):
+        run = run_with(run_params, gradient_checkpointing=is_on)
+        sizes = {}
+
+        def note(tensor, sizes=sizes):
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        folder = type(states)(f"{states.root}-{is_on}")
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            checkpoints.append(train_retrieval(plan, deep_data, None, run, folder)[0])
+        kept.append(sum(sizes.values()))
+    assert checkpoints[0].digest == checkpoints[1].digest
+    assert kept[1] < 0.8 * kept[0]

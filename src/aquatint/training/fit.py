@@ -16,6 +16,7 @@ from aquatint.params import RunParams, StageParams
 from aquatint.training.freezing import check_frozen, check_trained, open_parameters, tensor_digests
 from aquatint.training.interruption import Interruption
 from aquatint.training.loop import Loop, efficiency
+from aquatint.training.memory import explained_out_of_memory
 from aquatint.training.objective import FitResult, Objective, Opening
 from aquatint.training.optim import clip_gradients, set_learning_rate
 from aquatint.training.precision import autocast, prepare_device, reset_peak_memory
@@ -131,7 +132,8 @@ def _run_epoch(loop: Loop, history: HistoryFile, interruption: Interruption) -> 
         started = time.monotonic()
         loop.model.train()
         positions = order[window * loop.window_size : (window + 1) * loop.window_size]
-        row = _take_step(loop, positions)
+        with explained_out_of_memory(loop.params.batch_size, loop.run):
+            row = _take_step(loop, positions)
         history.append(row)
         progress.train_seconds += time.monotonic() - started
         bar.set_postfix(loss=f"{row['loss']:.3f}")

@@ -88,6 +88,8 @@ def train_retrieval(
             f"{data.backbone.dtype}; make them equal, or one of them float32."
         )
     model, groups = build_model(data.backbone, plan.spec, run.seed)
+    if run.gradient_checkpointing and plan.spec.mode != "none":
+        model.backbone.activation_checkpointing_enable({"use_reentrant": False})
     feed = _feed(plan, data, run)
     tables, sources = data.sources("train", plan.spec.max_tokens, feed.hidden)
     if parent is None:
