@@ -20,14 +20,18 @@ class NodeNames:
         self.ran.add(node.name.rpartition(".")[2])
 
 
-def run_project(data_root, *, load_versions=None, tags=None, only_missing=False, **params):
+def run_project(
+    data_root, *, load_versions=None, tags=None, only_missing=False, conf=None, **params
+):
     """Run two_stage as the command line does and return the nodes that ran."""
     from aquatint.session import LabelledSession
 
     bootstrap_project(PROJECT)
     runtime = {"data_root": str(data_root), **params}
     names = NodeNames()
-    with LabelledSession.create(PROJECT, env="test", runtime_params=runtime) as session:
+    with LabelledSession.create(
+        PROJECT, env="test", runtime_params=runtime, conf_source=conf
+    ) as session:
         session._hook_manager.register(names)
         session.run(
             pipeline_names=["two_stage"],

@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from aquatint import provenance
 from aquatint.pipeline_registry import register_pipelines
-from project_runs import open_catalog, run_project
+from project_runs import PROJECT, open_catalog, run_project
 
 pytestmark = pytest.mark.slow
 TWO_STAGE = register_pipelines()["two_stage"]
@@ -77,6 +78,30 @@ def test_an_altered_artefact_is_made_again_with_all_that_depends_on_it(root):
 def test_a_lost_artefact_is_made_again(root):
     shutil.rmtree(root / "06_models" / "two_stage" / "stage2" / "merged_backbone")
     assert run_project(root, only_missing=True) == {"merge_stage2"}
+
+
+@pytest.mark.parametrize("name", ["label_relations", "train_refinement", "render_report"])
+def test_changed_code_reruns_the_nodes_that_reach_it(root, monkeypatch, name):
+    """Which code a node reaches is tested in test_source_digest.py."""
+    original = provenance.source_digest
+
+    def digest(func):
+        return original(func) + ("-changed" if func.__name__ == name else "")
+
+    monkeypatch.setattr(provenance, "source_digest", digest)
+    (node,) = [node for node in TWO_STAGE.nodes if node.func.__name__ == name]
+    assert run_project(root, only_missing=True) == downstream(node.name.rpartition(".")[2])
+
+
+def test_another_backbone_reruns_all_that_takes_it(root, tmp_path):
+    conf = tmp_path / "conf"
+    shutil.copytree(PROJECT / "conf", conf)
+    entries = conf / "test" / "catalog_backbones.yml"
+    entries.write_text(entries.read_text().replace("seed: 1", "seed: 2"))
+    takers = {node.name.rpartition(".")[2] for node in TWO_STAGE.from_inputs("backbone").nodes}
+    assert run_project(root, only_missing=True, conf=str(conf)) == takers
+    assert "ingest_geotext" not in takers
+    assert {"encode_images", "train_stage1", "merge_stage2", "render_report"} <= takers
 
 
 def test_a_tag_reruns_its_nodes_from_the_newest_checkpoint(root):
