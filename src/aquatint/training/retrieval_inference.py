@@ -77,18 +77,25 @@ def encode_split(
         text = model.heads.encode_text(model.encode_texts(batch), batch["attention_mask"])
         return text.embeds.cpu(), text.pooled.cpu()
 
-    image_embeds, patches = _encode(num_images, batch_size, "encode images", encode_images)
-    text_embeds, text_pooled = _encode(num_texts, batch_size, "encode texts", encode_texts)
+    image_embeds, patches = encode_rows(num_images, batch_size, "encode images", encode_images)
+    text_embeds, text_pooled = encode_rows(num_texts, batch_size, "encode texts", encode_texts)
     return Encoded(image_embeds, text_embeds, patches, text_pooled)
 
 
-def _encode(
+def encode_rows(
     total: int,
     batch_size: int,
     description: str,
-    encode: Callable[[np.ndarray], tuple[Tensor, Tensor]],
+    encode: Callable[[np.ndarray], tuple[Tensor, ...]],
 ) -> list[Tensor]:
-    """Encode rows 0, 1, ... in the same batches on any number of ranks, and gather the results."""
+    """Encode rows 0, 1, ... in the same batches on any number of ranks, and gather the results.
+
+    Args:
+        total: Rows; at least one.
+        batch_size: Rows of one call.
+        description: Label of the progress bar.
+        encode: Rows of a batch to tensors whose first dimension is theirs.
+    """
     starts = range(0, total, batch_size)
     parts = [np.arange(start, min(start + batch_size, total)) for start in starts]
     mine = parts[share_rows(len(parts))]

@@ -22,6 +22,7 @@ from aquatint.training.retrieval_data import RetrievalData, building_groups
 from aquatint.training.retrieval_inference import (
     Encoded,
     embedding_table,
+    encode_rows,
     encode_split,
     predict_boxes,
     predict_relations,
@@ -136,7 +137,7 @@ def predict_zero_shot(
     """Embed the test split with the backbone as it is, no trained part in between.
 
     Images are pooled over the tokens that the backbone's own projector hands to its language
-    model, so that both sides have the language model's width.
+    model, so that both sides have the language model's width. Ranks share the images.
 
     Args:
         data: Tables, features and backbone.
@@ -152,16 +153,18 @@ def predict_zero_shot(
     tables, sources = data.sources("test", max_tokens)
     model = data.backbone.load(str(device))
     normalize = PixelNormalizer(*data.backbone.image_statistics).to(device)
-    images = []
-    for rows in np.array_split(np.arange(len(tables.images)), -(-len(tables.images) // batch_size)):
+
+    def pool_images(rows: np.ndarray) -> tuple[torch.Tensor]:
         inputs = normalize(sources.pixels(rows).to(device)).to(model.dtype)
         tokens = model.model.get_image_features(pixel_values=inputs).pooler_output
-        images.append(tokens.float().mean(dim=1).cpu())
+        return (tokens.float().mean(dim=1).cpu(),)
+
+    (images,) = encode_rows(len(tables.images), batch_size, "encode images", pool_images)
     rows = np.arange(len(tables.captions))
     parts = np.array_split(rows, -(-len(rows) // batch_size))
     texts = torch.cat([_pool_states(sources, part, pooling[1]) for part in parts])
     return (
-        embedding_table(tables.images[_IMAGE_IDS], F.normalize(torch.cat(images), dim=-1)),
+        embedding_table(tables.images[_IMAGE_IDS], F.normalize(images, dim=-1)),
         embedding_table(tables.captions[_CAPTION_IDS], F.normalize(texts, dim=-1)),
     )
 

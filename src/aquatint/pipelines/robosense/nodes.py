@@ -78,6 +78,7 @@ def embed_challenge(
     **caches: FeatureCache,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Embed gallery and queries with the trained model."""
+    from aquatint.training.launch import launch
     from aquatint.training.precision import prepare_device
     from aquatint.training.retrieval_data import RetrievalData
     from aquatint.training.retrieval_predictions import predict_test
@@ -85,9 +86,8 @@ def embed_challenge(
 
     tables = RetrievalTables(*retrieval_tables(gallery, queries))
     data = RetrievalData(backbone, tables, RetrievalCaches(**caches))
-    found = predict_test(
-        checkpoint, data, params.batch_size, rerank_top_k=0, device=prepare_device(run)
-    )
+    arguments = (checkpoint, data, params.batch_size, 0, prepare_device(run))
+    found = launch(predict_test, arguments, run, data.caches.scratch)
     return found.image_embeds, found.text_embeds
 
 

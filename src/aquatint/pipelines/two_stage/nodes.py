@@ -116,13 +116,14 @@ def embed_zero_shot(
     **data: Any,  # noqa: ANN401 - the arguments of bundle_data
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Embed the test split with the untouched backbone: projected image tokens, text states."""
+    from aquatint.training.launch import launch
     from aquatint.training.precision import prepare_device
     from aquatint.training.retrieval_predictions import predict_zero_shot
 
     bundle = bundle_data(**data)
-    device = prepare_device(run)
     pooling = model.vision_pooling, model.text_pooling
-    return predict_zero_shot(bundle, features.max_tokens, pooling, params.batch_size, device)
+    arguments = (bundle, features.max_tokens, pooling, params.batch_size, prepare_device(run))
+    return launch(predict_zero_shot, arguments, run, bundle.caches.scratch)
 
 
 def embed_test(
