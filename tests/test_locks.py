@@ -30,7 +30,9 @@ def test_the_second_builder_waits_and_is_told_for_whom(tmp_path, caplog):
     with one_builder(tmp_path / "thing"):
         thread = threading.Thread(target=second)
         thread.start()
-        time.sleep(0.3)
+        deadline = time.monotonic() + 30
+        while "is being built by" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.02)
         order.append("first")
     thread.join(timeout=10)
     assert order == ["first", "second"]
