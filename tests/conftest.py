@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from inspection_fixture import inspection_data, qwen_backbone, qwen_folder  # noqa: F401
+
 PROJECT = Path(__file__).parents[1]
 COLOURS = ("red", "blue", "white", "black")
 PLACES = {"upper left": (0.25, 0.25), "lower right": (0.75, 0.75), "centre": (0.5, 0.5)}

@@ -12,7 +12,7 @@ bootstrap_project(PROJECT)
 ENVIRONMENTS = sorted(
     path.name for path in (PROJECT / "conf").iterdir() if path.is_dir() and path.name != "local"
 )
-RECIPES = ("two_stage", "two_stage_dry_run", "robosense")
+RECIPES = ("two_stage", "two_stage_dry_run", "robosense", "inspection", "inspection_ablation")
 
 
 def context(env, tmp_path, **params):
@@ -22,7 +22,9 @@ def context(env, tmp_path, **params):
 
 
 def test_there_are_the_environments_that_the_docs_name():
-    assert ENVIRONMENTS == ["airborne", "base", "internvl3_1b", "test"]
+    assert ENVIRONMENTS == [
+        "airborne", "base", "elpv", "internvl3_1b", "qwen2_vl_2b", "qwen2_vl_7b", "test",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
@@ -92,6 +94,35 @@ def test_published_values_of_the_source_stand_in_its_environment(tmp_path):
     assert [stage.batch_size for stage in stages] == [6, 4]
     assert stages[1].loss_ramp == (0.5, 0.75, 1.0)
     assert stages[1].loss_weights == {"itc": 1.0, "itm": 1.0, "bbox": 0.1, "spatial": 0.1}
+
+
+@pytest.mark.parametrize("env", ["qwen2_vl_2b", "qwen2_vl_7b"])
+def test_published_values_of_the_inspection_source_stand_in_its_environment(env, tmp_path):
+    """Source document and upstream: 3 epochs, 2e-4, 1 x 4, rank 16, alpha 32, dropout 0.1."""
+    train = context(env, tmp_path).params["inspection"]["finetune"]["train"]
+    assert (train.epochs, train.optimizer.learning_rate) == (3, 2e-4)
+    assert (train.batch_size, train.gradient_accumulation_steps) == (1, 4)
+    assert train.lora.model_dump() == {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1}
+    assert round(train.optimizer.warmup_fraction * 849) == 50
+    assert context(env, tmp_path).params["run"].save_state_every_steps == 100
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("finetune", "balance", "oversampling"), True, "counts rare classes twice"),
+        (("data", "prompts", "discloses_type"), False, "needs allowed: all"),
+        (("data", "split", "train"), 0.5, "must add up to 1"),
+        (("features", "views", "kind"), "photo", "'crop', 'image' or 'image_with_box'"),
+        (("finetune", "train", "lora", "rank"), 8, "rank"),
+    ],
+)
+def test_a_wrong_parameter_of_inspection_is_refused_by_name(path, value, words, tmp_path):
+    nested = value
+    for key in reversed(path):
+        nested = {key: nested}
+    with pytest.raises(ParameterValidationError, match=words):
+        context("test", tmp_path, inspection=nested).params  # noqa: B018 - validated on access
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)

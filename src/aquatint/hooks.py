@@ -24,7 +24,17 @@ from aquatint.training.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = (".checkpoint", ".merged_backbone", ".comparison", ".report")
+_SHOWN = (
+    ".checkpoint",
+    ".merged_backbone",
+    ".adapter",
+    ".comparison",
+    ".report",
+    ".zeroshot_results",
+    ".training_info_enhanced",
+    ".training_log",
+    ".page",
+)
 
 
 class ProvenanceHooks:
@@ -201,6 +211,11 @@ class RunSummaryHooks:
 
     def __init__(self) -> None:
         self._saved: dict[str, None] = {}
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Forget what another run of this process saved."""
+        self._saved = {}
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from aquatint.pipelines import robosense, two_stage
+from aquatint.pipelines import inspection, robosense, two_stage
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -13,5 +13,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "two_stage": two_stage.create_pipeline(),
         "two_stage_dry_run": two_stage.create_dry_run(),
         "robosense": robosense.create_pipeline(),
+        "inspection": inspection.create_pipeline(),
+        "inspection_ablation": inspection.create_ablation(),
     }
     return {"__default__": recipes["two_stage"], **recipes}

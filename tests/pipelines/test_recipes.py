@@ -24,7 +24,9 @@ def bare_name(node):
 
 
 def test_the_rules_see_every_recipe():
-    assert set(RECIPES) == {"two_stage", "two_stage_dry_run", "robosense"}
+    assert set(RECIPES) == {
+        "two_stage", "two_stage_dry_run", "robosense", "inspection", "inspection_ablation",
+    }  # fmt: skip
     assert len(NODES) > 25
 
 
@@ -61,7 +63,7 @@ def test_parameters_are_typed_where_kedro_can_see_it(recipe, node):
 
 def test_a_training_returns_checkpoint_and_history_and_keeps_its_state():
     trainings = [node for _, node in NODES if "train" in node.tags]
-    assert len(trainings) == 3
+    assert len(trainings) == 3 + 2 + 7
     for node in trainings:
         assert [name.rpartition(".")[2] for name in node.outputs] == ["checkpoint", "history"]
         assert any(name.endswith(".training_state") for name in node.inputs)
@@ -92,6 +94,14 @@ def test_the_fixed_names_are_there():
     fixed |= {"two_stage.stage2.merged_backbone", "two_stage.data.ingestion_report"}
     fixed |= {"two_stage.reporting.comparison", "two_stage.reporting.report"}
     assert fixed - names == set()
+
+
+def test_the_fixed_names_of_inspection_are_there():
+    names = PIPELINES["inspection"].datasets()
+    fixed = {"data.instances", "data.analysis", "zero_shot.metrics", "zero_shot.predictions",
+             "finetune.checkpoint", "finetune.history", "finetune.metrics", "finetune.predictions",
+             "finetune.merged_backbone", "reporting.comparison", "reporting.report"}  # fmt: skip
+    assert {f"inspection.{name}" for name in fixed} - names == set()
 
 
 def test_neither_the_registry_nor_a_look_at_all_code_imports_torch_or_transformers():

@@ -31,3 +31,34 @@ class RoboSenseFolder:
 
     query_file: str
     image_root: str
+
+
+@dataclass(frozen=True)
+class YoloExport:
+    """A Roboflow export in YOLO's layout: data.yaml, images and label lines by split.
+
+    Attributes:
+        data_file: The export's data.yaml; paths of images are relative to its folder.
+    """
+
+    data_file: str
+
+    @property
+    def root(self) -> str:
+        """Folder of the export."""
+        return self.data_file.rpartition("/")[0]
+
+
+@dataclass(frozen=True)
+class DetectedPhotos:
+    """Photographs with what a detector found in them.
+
+    Attributes:
+        image_root: Folder of the photographs.
+        detections_file: JSON list or Parquet table: image, object_type, confidence, box_xyxy_px.
+        label_root: Folder of YOLO label files to compare with; empty for none.
+    """
+
+    image_root: str
+    detections_file: str
+    label_root: str

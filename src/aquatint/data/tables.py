@@ -155,6 +155,32 @@ def check_rejects(table: pd.DataFrame) -> None:
     _check_rows("rejects", table, table["record"] >= 0, "record counted from 0")
 
 
+def check_table(
+    name: str,
+    table: pd.DataFrame,
+    dtypes: dict[str, str],
+    keys: list[str],
+    *,
+    is_empty_allowed: bool = True,
+) -> None:
+    """Check columns with their types, and that no key repeats.
+
+    Args:
+        name: What the table is called, for messages.
+        table: Table.
+        dtypes: Type by column.
+        keys: Columns that together identify a row.
+        is_empty_allowed: Whether it may have no rows.
+
+    Raises:
+        ValueError: If a column, a value or a key breaks its rule.
+    """
+    _check_columns(name, table, dtypes)
+    if not is_empty_allowed:
+        _check_not_empty(name, table)
+    _check_unique(name, table, keys)
+
+
 def _check_columns(
     name: str, table: pd.DataFrame, dtypes: dict[str, str], nullable: Iterable[str] = ()
 ) -> None:

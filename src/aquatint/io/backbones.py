@@ -11,6 +11,8 @@ from kedro.io.core import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
 from aquatint.io.artefact import ArtefactDataset
+from aquatint.io.pocket import PocketRecipe
+from aquatint.models.architectures import ARCHITECTURES, ArchitectureName
 from aquatint.models.backbone import (
     Backbone,
     BackboneError,
@@ -20,6 +22,7 @@ from aquatint.models.backbone import (
 )
 from aquatint.remote import local_path
 from aquatint.storage import is_complete, publish_folder, read_manifest, verify_folder
+from aquatint.training.answering_export import LoraAdapter
 from aquatint.training.lineage import fingerprint
 from aquatint.training.merged_backbone import MergedBackbone
 
@@ -40,6 +43,8 @@ class BackboneDataset(AbstractDataset[Any, Backbone]):
         filepath: Folder, for ``folder`` and ``pocket``.
         recipe: Arguments of the pocket model, for ``pocket``.
         dtype: Floating-point type to load the weights in.
+        architecture: What config.json must name: ``internvl``, ``qwen2_vl`` or ``qwen2_5_vl``.
+        quantization: ``int8`` or ``int4`` loads frozen weights through bitsandbytes, on a GPU.
         metadata: Kedro-Viz layer and other notes; not used here.
     """
 
@@ -52,8 +57,15 @@ class BackboneDataset(AbstractDataset[Any, Backbone]):
         filepath: str = "",
         recipe: dict[str, Any] | None = None,
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        architecture: ArchitectureName = "internvl",
+        quantization: Literal["none", "int8", "int4"] = "none",
         metadata: dict[str, Any] | None = None,
     ) -> None:
+        if architecture not in ARCHITECTURES or quantization not in ("none", "int8", "int4"):
+            raise DatasetError(
+                f"architecture must be one of {sorted(ARCHITECTURES)} and quantization none, int8 "
+                f"or int4, got {architecture!r} and {quantization!r}."
+            )
         wanted = {"hub": repo_id and revision, "folder": filepath, "pocket": filepath and recipe}
         if source not in wanted:
             raise DatasetError(f"source must be hub, folder or pocket, got {source!r}.")
@@ -66,6 +78,7 @@ class BackboneDataset(AbstractDataset[Any, Backbone]):
         # Of a remote place the folder on this machine: a pocket backbone builds itself there.
         self._filepath = str(local_path(filepath)) if filepath else ""
         self._recipe, self._dtype = recipe or {}, dtype
+        self._architecture, self._quantization = architecture, quantization
         self.metadata = metadata
 
     def load(self) -> Backbone:
@@ -77,11 +90,11 @@ class BackboneDataset(AbstractDataset[Any, Backbone]):
         """
         try:
             folder, name = self._locate()
-            read_config(folder)
+            read_config(folder, self._architecture)
             stored_tensors(folder)
         except (FileNotFoundError, BackboneError) as error:
             raise DatasetError(str(error)) from error
-        return Backbone(str(folder), _digest(folder), name, self._dtype)
+        return Backbone(str(folder), _digest(folder), name, self._dtype, self._quantization)
 
     def _locate(self) -> tuple[Path, str]:
         match self._source:
@@ -90,9 +103,12 @@ class BackboneDataset(AbstractDataset[Any, Backbone]):
             case "folder":
                 return Path(self._filepath), Path(self._filepath).name
             case _:
-                from aquatint.io.pocket import PocketRecipe, build_pocket
+                from aquatint.io.pocket import build_pocket
 
-                return build_pocket(Path(self._filepath), PocketRecipe(**self._recipe)), "pocket"
+                return build_pocket(Path(self._filepath), self._pocket_recipe()), "pocket"
+
+    def _pocket_recipe(self) -> PocketRecipe:
+        return PocketRecipe(**self._recipe, architecture=self._architecture)
 
     def save(self, data: Any) -> NoReturn:  # noqa: ANN401 - Kedro's signature
         """Refuse: a pretrained model is an input.
@@ -106,12 +122,17 @@ class BackboneDataset(AbstractDataset[Any, Backbone]):
     def content_digest(self) -> str:
         """Digest of what is loaded; a pocket model's recipe stands for the model it builds."""
         if self._source == "folder" and Path(self._filepath).is_dir():
-            return f"{_digest(Path(self._filepath))}-{self._dtype}"
+            return f"{_digest(Path(self._filepath))}-{self._suffix}"
         if self._source == "pocket":
-            from aquatint.io.pocket import PocketRecipe, pocket_digest
+            from aquatint.io.pocket import pocket_digest
 
-            return f"{pocket_digest(PocketRecipe(**self._recipe))}-{self._dtype}"
+            return f"{pocket_digest(self._pocket_recipe())}-{self._suffix}"
         return fingerprint({**self._describe(), "filepath": None})
+
+    @property
+    def _suffix(self) -> str:
+        quantized = "" if self._quantization == "none" else f"-{self._quantization}"
+        return f"{self._dtype}{quantized}"
 
     def _exists(self) -> bool:
         return self._source != "folder" or Path(self._filepath).is_dir()
@@ -124,6 +145,9 @@ class BackboneDataset(AbstractDataset[Any, Backbone]):
             "filepath": self._filepath,
             "recipe": self._recipe,
             "dtype": self._dtype,
+            # Left out at their defaults: what was made before them stays fresh.
+            **({} if self._architecture == "internvl" else {"architecture": self._architecture}),
+            **({} if self._quantization == "none" else {"quantization": self._quantization}),
         }
 
 
@@ -183,6 +207,27 @@ class MergedBackboneDataset(ArtefactDataset[Any]):
             data.save_pretrained,
             {"digest": digest, "name": f"{data.parent.name}+lora", "lineage": data.lineage},
         )
+
+    def preview(self) -> JSONPreview:
+        """Return lineage and checksums for Kedro-Viz."""
+        return JSONPreview(json.dumps(read_manifest(self._copy())))
+
+
+class LoraAdapterDataset(ArtefactDataset[Any]):
+    """Low-rank weights as a folder that ``PeftModel.from_pretrained`` loads.
+
+    A node saves a ``LoraAdapter`` and gets the folder's path back.
+    """
+
+    is_folder = True
+
+    def _read(self, path: Path) -> str:
+        verify_folder(path)
+        return str(path)
+
+    def _write(self, path: Path, data: LoraAdapter) -> None:
+        manifest = {"digest": data.digest, "lineage": data.lineage}
+        publish_folder(path, data.save_pretrained, manifest)
 
     def preview(self) -> JSONPreview:
         """Return lineage and checksums for Kedro-Viz."""

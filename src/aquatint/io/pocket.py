@@ -3,11 +3,17 @@
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from aquatint.locks import one_builder
+from aquatint.models.architectures import (
+    Architecture,
+    ArchitectureName,
+    require_architecture,
+)
 from aquatint.storage import is_complete as is_folder_complete
 from aquatint.storage import publish_folder
 
@@ -34,6 +40,9 @@ class PocketRecipe:
         learning_rate: Peak rate of AdamW.
         max_tokens: Longest document, image tokens included.
         seed: Decides scenes, weights and order.
+        num_threads: Threads; sums depend on them.
+        architecture: ``internvl``, ``qwen2_vl`` or ``qwen2_5_vl``.
+        num_inspections: Photographs of slopes whose structures are described too.
     """
 
     width: int
@@ -49,14 +58,22 @@ class PocketRecipe:
     max_tokens: int
     seed: int
     num_threads: int = 2
+    architecture: ArchitectureName = "internvl"
+    num_inspections: int = 0
 
 
 def pocket_digest(recipe: PocketRecipe) -> str:
     """Return the address of a pocket backbone: its recipe, and the code versions that build it."""
     from aquatint.training.lineage import fingerprint
     from aquatint.world.geotext import FORMAT_VERSION
+    from aquatint.world.inspection import FORMAT_VERSION as INSPECTION_VERSION
 
-    return fingerprint({**asdict(recipe), "build": _BUILD_VERSION, "world": FORMAT_VERSION})
+    # Left out at their defaults: the address of a model that was built before them stays.
+    later = {"architecture": "internvl", "num_inspections": 0}
+    content = {key: v for key, v in asdict(recipe).items() if later.get(key, ...) != v}
+    if recipe.num_inspections:
+        content["inspections"] = INSPECTION_VERSION
+    return fingerprint({**content, "build": _BUILD_VERSION, "world": FORMAT_VERSION})
 
 
 def build_pocket(root: Path, recipe: PocketRecipe) -> Path:
@@ -67,7 +84,7 @@ def build_pocket(root: Path, recipe: PocketRecipe) -> Path:
         recipe: Size and training.
     """
     digest = pocket_digest(recipe)
-    final = root / f"internvl_{recipe.width}x{recipe.num_blocks}_{digest[:12]}"
+    final = root / f"{recipe.architecture}_{recipe.width}x{recipe.num_blocks}_{digest[:12]}"
     if is_folder_complete(final):
         return final
     with one_builder(final):
@@ -81,34 +98,55 @@ def build_pocket(root: Path, recipe: PocketRecipe) -> Path:
 
 
 def _build(folder: Path, recipe: PocketRecipe, states: Path) -> None:
-    from transformers import GotOcr2ImageProcessorPil
+    from aquatint.models.pocket import train_tokenizer
 
-    from aquatint.models.backbone import IMAGENET_MEAN, IMAGENET_STD
-    from aquatint.models.pocket import internvl_config, random_internvl, train_tokenizer
-
+    architecture = require_architecture(recipe.architecture)
     images = _captioned_images(recipe, states)
-    tokenizer = train_tokenizer(
-        (text for texts in images.texts for text in texts), recipe.vocab_size
-    )
-    config = internvl_config(
-        width=recipe.width,
-        num_blocks=recipe.num_blocks,
-        image_size_px=recipe.image_size_px,
-        patch_size_px=recipe.patch_size_px,
-        tokenizer=tokenizer,
-    )
-    model = random_internvl(config, recipe.seed)
+    texts = [text for texts in images.texts for text in texts]
+    if recipe.num_inspections:
+        from aquatint.data.inspection_prompts import example_dialogues
+
+        # So that a dialogue is not spelt out letter by letter; no weight is trained on it.
+        texts += example_dialogues()
+    tokenizer = train_tokenizer(texts, recipe.vocab_size, architecture)
+    model = _random_model(recipe, architecture, tokenizer)
     if recipe.epochs:
         _train_captioning(model, tokenizer, images, recipe, states)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    _image_processor(recipe, model).save_pretrained(folder)
+
+
+def _random_model(recipe: PocketRecipe, architecture: Architecture, tokenizer: Any) -> Any:  # noqa: ANN401
+    from aquatint.models.pocket import internvl_config, qwen_config, random_internvl, random_qwen
+
+    sizes = {
+        "width": recipe.width,
+        "num_blocks": recipe.num_blocks,
+        "image_size_px": recipe.image_size_px,
+        "patch_size_px": recipe.patch_size_px,
+        "tokenizer": tokenizer,
+    }
+    if architecture.name == "internvl":
+        return random_internvl(internvl_config(**sizes), recipe.seed)
+    return random_qwen(architecture, qwen_config(architecture, **sizes), recipe.seed)
+
+
+def _image_processor(recipe: PocketRecipe, model: Any) -> Any:  # noqa: ANN401 - light signature
+    from transformers import GotOcr2ImageProcessorPil, Qwen2VLImageProcessorPil
+
     edge = recipe.image_size_px
-    GotOcr2ImageProcessorPil(
-        size={"height": edge, "width": edge},
-        crop_to_patches=False,
-        image_mean=list(IMAGENET_MEAN),
-        image_std=list(IMAGENET_STD),
-    ).save_pretrained(folder)
+    mean, std = require_architecture(recipe.architecture).image_statistics
+    statistics = {"image_mean": list(mean), "image_std": list(std)}
+    if recipe.architecture == "internvl":
+        size = {"height": edge, "width": edge}
+        return GotOcr2ImageProcessorPil(size=size, crop_to_patches=False, **statistics)
+    return Qwen2VLImageProcessorPil(
+        patch_size=recipe.patch_size_px,
+        merge_size=model.config.vision_config.spatial_merge_size,
+        size={"shortest_edge": edge**2, "longest_edge": 4 * edge**2},
+        **statistics,
+    )
 
 
 def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN401 - light signature
@@ -118,6 +156,7 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
     from aquatint.features.images import load_image
     from aquatint.training.captioning import CaptionedImages
     from aquatint.world.geotext import GeoTextWorldSpec, is_complete, write_geotext
+    from aquatint.world.inspection import describe_structures
 
     folder = scratch / "world"
     spec = GeoTextWorldSpec(
@@ -138,7 +177,40 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
         known.append(record["caption"])
     pixels = [load_image(folder / "images" / name, recipe.image_size_px) for name in texts]
     kept = [[text for text in of_image if text] for of_image in texts.values()]
-    return CaptionedImages(np.stack(pixels), kept)
+    if not recipe.num_inspections:
+        return CaptionedImages(np.stack(pixels), kept)
+    views = list(describe_structures(recipe.num_inspections, recipe.image_size_px, recipe.seed))
+    return CaptionedImages(
+        np.stack([*pixels, *(view.pixels for view in views)]),
+        [*kept, *([view.caption] for view in views)],
+        [*([] for _ in kept), *_dialogues(views, recipe)],
+    )
+
+
+def _dialogues(views: Sequence[Any], recipe: PocketRecipe) -> list[list[Any]]:
+    """Two exercises for each view: see what it is in everyday words; find a name in a list.
+
+    The second has no image. It teaches to answer with a name that stands in the question, so that
+    the names of a site can be written at all; which of them fits a picture, it does not say.
+    """
+    import numpy as np
+
+    from aquatint.data.inspection_prompts import SITE_TYPES, chat_text
+    from aquatint.training.captioning import Dialogue
+
+    architecture = require_architecture(recipe.architecture)
+    marks = architecture.image_start + architecture.image_token + architecture.image_end
+    rng = np.random.default_rng([recipe.seed, 61])
+    found = []
+    for view in views:
+        others = [look for look in view.looks if look != view.look]
+        looks = rng.permutation([view.look, *rng.choice(others, 2, replace=False)]).tolist()
+        names = rng.permutation(SITE_TYPES[int(rng.integers(len(SITE_TYPES)))][1]).tolist()
+        name = str(rng.choice(names))
+        seen = Dialogue(chat_text("This is the object.", looks, marks), view.look, True)
+        read = Dialogue(chat_text(f"This is the {name}.", names, ""), name, False)
+        found.append([seen, seen, read])
+    return found
 
 
 def _train_captioning(
@@ -148,16 +220,22 @@ def _train_captioning(
     recipe: PocketRecipe,
     states: Path,
 ) -> None:
-    from aquatint.models.backbone import IMAGENET_MEAN, IMAGENET_STD
     from aquatint.params import OptimizerParams, RunParams, StageParams
     from aquatint.training.captioning import CaptioningModel, CaptioningSamples, captioning_losses
     from aquatint.training.fit import fit
     from aquatint.training.objective import Objective, Opening
 
+    architecture = require_architecture(recipe.architecture)
     samples = CaptioningSamples(
-        images, tokenizer, model.config.image_seq_length, recipe.max_tokens, recipe.seed
+        images,
+        tokenizer,
+        # Both architectures make one token of two by two patches.
+        (recipe.image_size_px // recipe.patch_size_px // 2) ** 2,
+        recipe.max_tokens,
+        recipe.seed,
+        architecture,
     )
-    wrapper = CaptioningModel(model, IMAGENET_MEAN, IMAGENET_STD)
+    wrapper = CaptioningModel(model, *architecture.image_statistics)
     names = [name for name, _ in wrapper.named_parameters()]
     params = StageParams(
         epochs=recipe.epochs,

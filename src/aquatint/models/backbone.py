@@ -1,4 +1,4 @@
-"""Frozen pretrained models: a light handle, and the towers of an InternVL behind it."""
+"""Frozen pretrained models: a light handle, its strict loading, and the towers of an InternVL."""
 
 from __future__ import annotations
 
@@ -8,15 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aquatint.models.architectures import (
+    IMAGENET_STATISTICS,
+    Architecture,
+    require_architecture,
+)
+from aquatint.models.quantization import quantization_arguments
+
 if TYPE_CHECKING:
     import torch
-    from transformers import InternVLForConditionalGeneration, PreTrainedTokenizerBase
+    from transformers import (
+        InternVLForConditionalGeneration,
+        PreTrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
 _WEIGHTS, _WEIGHT_INDEX = "model*.safetensors", "model.safetensors.index.json"
 # What decides a backbone's outputs; READMEs and licences may change without a new digest.
 _DIGEST_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model"}
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = IMAGENET_STATISTICS
 
 
 class BackboneError(ValueError):
@@ -32,26 +43,37 @@ class Backbone:
         digest: sha256 over the files that decide the model's outputs.
         name: Hub id, folder name or ``pocket``, for reports.
         dtype: Floating-point type to load the weights in: float32, bfloat16 or float16.
+        quantization: ``int8`` or ``int4`` loads frozen weights through bitsandbytes; ``none`` not.
     """
 
     folder: str
     digest: str
     name: str
     dtype: str = "float32"
+    quantization: str = "none"
 
-    def load(
-        self, device: str = "cpu", dtype: str | None = None
-    ) -> InternVLForConditionalGeneration:
+    def load(self, device: str = "cpu", dtype: str | None = None) -> Any:  # noqa: ANN401 - by folder
         """Load the whole model in evaluation mode, every parameter frozen.
 
         Args:
             device: torch device.
-            dtype: Overrides the handle's ``dtype``; merging asks for float32.
+            dtype: Overrides the handle's ``dtype`` and quantization; merging asks for float32.
 
         Raises:
-            BackboneError: If the folder is no InternVL, or its weights do not fit its config.
+            BackboneError: If the folder holds no architecture of this project, or its weights do
+                not fit its config.
         """
-        return load_internvl(Path(self.folder), device, dtype or self.dtype)
+        quantization = self.quantization if dtype is None else "none"
+        return load_model(Path(self.folder), device, dtype or self.dtype, quantization)
+
+    @property
+    def architecture(self) -> Architecture:
+        """Which architecture the folder's config.json names."""
+        return require_architecture(read_config(Path(self.folder), None)["model_type"])
+
+    def load_config(self) -> PreTrainedConfig:
+        """The configuration as transformers reads it, old and new layouts alike."""
+        return self.architecture.load_class().config_class.from_pretrained(self.folder)
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """Load the tokenizer of the folder, padding on the right as the towers expect."""
@@ -113,8 +135,12 @@ def _edge(size: int | list[int]) -> int:
     return size if isinstance(size, int) else size[0]
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read ``config.json`` of an InternVL folder.
+def read_config(folder: Path, architecture: str | None = "internvl") -> dict[str, Any]:
+    """Read ``config.json`` of a backbone's folder.
+
+    Args:
+        folder: A ``save_pretrained`` folder.
+        architecture: Name that ``model_type`` must have; None for any of this project's.
 
     Raises:
         FileNotFoundError: If the folder or its ``config.json`` is missing.
@@ -127,11 +153,20 @@ def read_config(folder: Path) -> dict[str, Any]:
             "Point the backbone's entry in conf/<env>/catalog_backbones.yml at such a folder."
         )
     config = _read_json(path)
-    if config.get("model_type") != "internvl":
+    found = config.get("model_type")
+    if architecture == "internvl" and found != architecture:
         raise BackboneError(
             f"The backbone must be an InternVL in transformers' own format (model_type internvl, "
-            f"hub names end in -hf), got {config.get('model_type')!r} in {path}."
+            f"hub names end in -hf), got {found!r} in {path}."
         )
+    if architecture is not None and found != architecture:
+        raise BackboneError(
+            f"The backbone must have model_type {architecture}, got {found!r} in {path}."
+        )
+    try:
+        require_architecture(found)
+    except ValueError as error:
+        raise BackboneError(f"{path}: {error}") from error
     return config
 
 
@@ -154,18 +189,18 @@ def read_image_statistics(folder: Path) -> tuple[tuple[float, ...], tuple[float,
             content = content.get("image_processor", content)
             if "image_mean" in content:
                 return tuple(content["image_mean"]), tuple(content["image_std"])
-    # InternVL was trained with ImageNet's statistics (OpenGVLab/InternVL, constants.py).
-    return IMAGENET_MEAN, IMAGENET_STD
+    return require_architecture(read_config(folder, None)["model_type"]).image_statistics
 
 
-def load_internvl(folder: Path, device: str, dtype: str) -> InternVLForConditionalGeneration:
-    """Load an InternVL strictly: a missing, extra or misshapen tensor is an error."""
+def load_model(
+    folder: Path, device: str, dtype: str, quantization: str = "none"
+) -> PreTrainedModel:
+    """Load a backbone strictly: a missing, extra or misshapen tensor is an error."""
     import torch
-    from transformers import InternVLForConditionalGeneration
 
-    read_config(folder)
+    architecture = require_architecture(read_config(folder, None)["model_type"])
     stored = stored_tensors(folder)
-    model, info = InternVLForConditionalGeneration.from_pretrained(
+    model, info = architecture.load_class().from_pretrained(
         folder,
         dtype=getattr(torch, dtype),
         # The flag is absent from hub-era configs and True by default: a later tie_weights() would
@@ -175,6 +210,7 @@ def load_internvl(folder: Path, device: str, dtype: str) -> InternVLForCondition
         ignore_mismatched_sizes=True,
         local_files_only=True,
         output_loading_info=True,
+        **quantization_arguments(quantization, dtype, device),
     )
     faults = {
         key: sorted(map(str, info.get(key) or ()))
@@ -183,7 +219,8 @@ def load_internvl(folder: Path, device: str, dtype: str) -> InternVLForCondition
     faults = {key: names[:5] for key, names in faults.items() if names}
     if faults:
         raise BackboneError(f"The weights in {folder} do not fit its config.json: {faults}.")
-    return model.to(device).eval().requires_grad_(False)
+    model = model if quantization != "none" else model.to(device)
+    return model.eval().requires_grad_(False)
 
 
 def stored_tensors(folder: Path) -> set[str]:

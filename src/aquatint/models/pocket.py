@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from aquatint.models.architectures import ARCHITECTURES, Architecture
 
 if TYPE_CHECKING:
-    from transformers import InternVLConfig, InternVLForConditionalGeneration, Qwen2Tokenizer
+    from transformers import (
+        InternVLConfig,
+        InternVLForConditionalGeneration,
+        PreTrainedConfig,
+        PreTrainedModel,
+        Qwen2Tokenizer,
+    )
 
-IMAGE_TOKEN = "<IMG_CONTEXT>"
-SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", IMAGE_TOKEN)
-_IMAGE_TOKENS = {
-    "start_image_token": "<img>",
-    "end_image_token": "</img>",
-    "context_image_token": IMAGE_TOKEN,
-    "video_token": "<video>",
-}
+_INTERNVL = ARCHITECTURES["internvl"]
+IMAGE_TOKEN = _INTERNVL.image_token
+_HEAD_WIDTH = 32
 
 
-def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
+def train_tokenizer(
+    corpus: Iterable[str], vocab_size: int, architecture: Architecture = _INTERNVL
+) -> Qwen2Tokenizer:
     """Train a byte-level BPE tokenizer of Qwen2's own kind on ``corpus``.
 
     Args:
         corpus: Texts; any string can be encoded afterwards, because all bytes are in the alphabet.
         vocab_size: Upper limit of the vocabulary; templated text stops well below it.
+        architecture: Whose special tokens it has.
 
     Returns:
-        Tokenizer with InternVL's special tokens, which round-trips through ``AutoTokenizer``.
+        Tokenizer which round-trips through ``AutoTokenizer``.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import Qwen2Tokenizer
@@ -44,7 +50,7 @@ def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[*SPECIAL_TOKENS, "<video>"],
+        special_tokens=list(architecture.special_tokens),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -56,8 +62,25 @@ def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         unk_token="<|endoftext|>",
-        extra_special_tokens=_IMAGE_TOKENS,
+        extra_special_tokens=_named_tokens(architecture),
     )
+
+
+def _named_tokens(architecture: Architecture) -> dict[str, str]:
+    """Special tokens by the names under which each architecture's processor looks for them."""
+    if architecture.name == "internvl":
+        return {
+            "start_image_token": architecture.image_start,
+            "end_image_token": architecture.image_end,
+            "context_image_token": architecture.image_token,
+            "video_token": architecture.video_token,
+        }
+    return {
+        "image_token": architecture.image_token,
+        "video_token": architecture.video_token,
+        "vision_start_token": architecture.image_start,
+        "vision_end_token": architecture.image_end,
+    }
 
 
 def internvl_config(
@@ -82,30 +105,13 @@ def internvl_config(
     """
     from transformers import InternVLConfig
 
-    grid, rest = divmod(image_size_px, patch_size_px)
-    if rest or grid % 2:
-        raise ValueError(
-            f"image_size_px {image_size_px} and patch_size_px {patch_size_px} must give an even "
-            f"number of whole patches per edge, got {image_size_px / patch_size_px:g}."
-        )
-    if width % 32:
-        raise ValueError(f"width must be a multiple of 32 (the head width), got {width}.")
-    heads = width // 32
+    grid = _check_sizes(width, image_size_px, patch_size_px)
+    heads = width // _HEAD_WIDTH
+    rope = {"rope_type": "default", "rope_theta": 1e4}
     return InternVLConfig(
         text_config={
             "model_type": "qwen2",
-            "vocab_size": len(tokenizer),
-            "hidden_size": width,
-            "intermediate_size": 4 * width,
-            "num_hidden_layers": num_blocks,
-            "num_attention_heads": heads,
-            "num_key_value_heads": max(1, heads // 3),
-            "max_position_embeddings": 512,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
-            "pad_token_id": tokenizer.pad_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "bos_token_id": None,
-            "tie_word_embeddings": True,
+            **_text_config(width, num_blocks, 512, rope, tokenizer),
         },
         vision_config={
             "hidden_size": width,
@@ -123,6 +129,110 @@ def internvl_config(
         downsample_ratio=0.5,
         tie_word_embeddings=True,
     )
+
+
+def _check_sizes(width: int, image_size_px: int, patch_size_px: int) -> int:
+    """Return the patches per edge, which must be whole and even."""
+    grid, rest = divmod(image_size_px, patch_size_px)
+    if rest or grid % 2:
+        raise ValueError(
+            f"image_size_px {image_size_px} and patch_size_px {patch_size_px} must give an even "
+            f"number of whole patches per edge, got {image_size_px / patch_size_px:g}."
+        )
+    if width % _HEAD_WIDTH:
+        raise ValueError(f"width must be a multiple of 32 (the head width), got {width}.")
+    return grid
+
+
+def _text_config(
+    width: int, num_blocks: int, max_tokens: int, rope: dict[str, Any], tokenizer: Qwen2Tokenizer
+) -> dict[str, Any]:
+    heads = width // _HEAD_WIDTH
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": num_blocks,
+        "num_attention_heads": heads,
+        "num_key_value_heads": max(1, heads // 3),
+        "max_position_embeddings": max_tokens,
+        "rope_parameters": rope,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+        "tie_word_embeddings": True,
+    }
+
+
+def qwen_config(
+    architecture: Architecture,
+    *,
+    width: int,
+    num_blocks: int,
+    image_size_px: int,
+    patch_size_px: int,
+    tokenizer: Qwen2Tokenizer,
+) -> PreTrainedConfig:
+    """Return the configuration of a small Qwen2-VL or Qwen2.5-VL.
+
+    Args:
+        architecture: Which of the two.
+        width: Hidden width of vision and language blocks; a multiple of 32.
+        num_blocks: Transformer blocks of each of the two towers.
+        image_size_px: Edge of the square images it is trained on; others work too.
+        patch_size_px: Edge of one patch; two by two of them become one token.
+        tokenizer: Tokenizer whose ids the configuration names.
+
+    Raises:
+        ValueError: If the patch grid is not whole and even, or ``width`` is no multiple of 32.
+    """
+    import transformers
+
+    _check_sizes(width, image_size_px, patch_size_px)
+    # Temporal, height and width share of half a head's width, as in the published 16, 24, 24.
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
+    vision: dict[str, Any] = {
+        "depth": num_blocks,
+        "num_heads": width // _HEAD_WIDTH,
+        "patch_size": patch_size_px,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+    }
+    if architecture.name == "qwen2_vl":
+        vision |= {"embed_dim": width, "hidden_size": width, "mlp_ratio": 4}
+    else:
+        vision |= {
+            "hidden_size": width,
+            "out_hidden_size": width,
+            "intermediate_size": 4 * width,
+            "window_size": 4 * patch_size_px,
+            "fullatt_block_indexes": [num_blocks - 1],
+        }
+    marks = {
+        "image_token_id": architecture.image_token,
+        "video_token_id": architecture.video_token,
+        "vision_start_token_id": architecture.image_start,
+        "vision_end_token_id": architecture.image_end,
+    }
+    config_class = {
+        "qwen2_vl": transformers.Qwen2VLConfig,
+        "qwen2_5_vl": transformers.Qwen2_5_VLConfig,
+    }[architecture.name]
+    return config_class(
+        text_config=_text_config(width, num_blocks, 2048, rope, tokenizer),
+        vision_config=vision,
+        tie_word_embeddings=True,
+        **{key: tokenizer.convert_tokens_to_ids(token) for key, token in marks.items()},
+    )
+
+
+def random_qwen(architecture: Architecture, config: PreTrainedConfig, seed: int) -> PreTrainedModel:
+    """Build an untrained Qwen in fp32 whose weights depend on ``seed`` alone."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return architecture.load_class()(config)
 
 
 def random_internvl(config: InternVLConfig, seed: int) -> InternVLForConditionalGeneration:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kedro.pipeline import Node
 
 # Catalog entries and parameters that belong to no recipe.
-SHARED = frozenset({"backbone", "feature_store", "params:run"})
+SHARED = frozenset({"backbone", "qwen2_vl_backbone", "feature_store", "params:run"})
 
 
 @dataclass(frozen=True)

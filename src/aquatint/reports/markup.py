@@ -2,11 +2,18 @@
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from aquatint.reports.templates import gallery, page
+from aquatint.reports.templates import gallery, objects, page
 
 # Templates are Python text, not files: then a changed one makes the report stale, like all code.
 TEMPLATES = Environment(
-    loader=DictLoader({"gallery.html": gallery.HTML, "page.html": page.HTML}),
+    loader=DictLoader(
+        {
+            "gallery.html": gallery.HTML,
+            "objects.html": objects.OBJECTS,
+            "photos.html": objects.PHOTOS,
+            "page.html": page.HTML,
+        }
+    ),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

@@ -80,6 +80,13 @@ def format_count(count: float | None) -> str:
     return NOTHING if count is None else f"{count:,.0f}".replace(",", THIN_SPACE)
 
 
+def format_milliseconds(seconds: float | None) -> str:
+    """Return a short duration in milliseconds, a longer one as ``format_seconds`` does."""
+    if seconds is None or seconds >= 1:
+        return format_seconds(seconds)
+    return f"{1000 * seconds:.0f}{THIN_SPACE}ms"
+
+
 def format_seconds(seconds: float | None) -> str:
     """Return a duration in the unit a reader would choose."""
     if seconds is None:

@@ -1,24 +1,40 @@
-"""Next-token training of an InternVL on captioned images: how a pocket backbone is made."""
+"""Next-token training on captioned images: how a pocket backbone is made."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aquatint.models.architectures import ARCHITECTURES, Architecture, require_architecture
 from aquatint.models.pixels import PixelNormalizer
-from aquatint.models.pocket import IMAGE_TOKEN
+from aquatint.models.qwen_vl import encode_views, rope_positions
 
 if TYPE_CHECKING:
-    from transformers import InternVLForConditionalGeneration, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 IGNORE_INDEX = -100
 _IMAGE_SHARE = 2 / 3
+_DIALOGUE_SHARE = 2 / 3
+
+
+class Dialogue(NamedTuple):
+    """A question and its answer; only the answer is learned.
+
+    Attributes:
+        question: The dialogue up to the answer, the marks of an image in it or not.
+        answer: The answer.
+        has_image: Whether the image belongs into it.
+    """
+
+    question: str
+    answer: str
+    has_image: bool
 
 
 @dataclass(frozen=True)
@@ -28,10 +44,13 @@ class CaptionedImages:
     Attributes:
         pixels: Images as uint8, shape (N, S, S, 3).
         texts: Captions and region sentences of each image, in any number but zero.
+        dialogues: Questions with their answers about each image, none for some; empty if there are
+            none at all.
     """
 
     pixels: np.ndarray
     texts: Sequence[Sequence[str]]
+    dialogues: Sequence[Sequence[Dialogue]] = ()
 
 
 class CaptioningSamples:
@@ -43,10 +62,11 @@ class CaptioningSamples:
 
     Args:
         images: Images and texts.
-        tokenizer: Tokenizer with InternVL's special tokens.
+        tokenizer: Tokenizer with the architecture's special tokens.
         num_image_tokens: Image tokens of the language model.
         max_tokens: Longer documents are cut.
         seed: Decides the orders.
+        architecture: Whose tokens mark an image.
     """
 
     def __init__(
@@ -56,11 +76,17 @@ class CaptioningSamples:
         num_image_tokens: int,
         max_tokens: int,
         seed: int,
+        architecture: Architecture = ARCHITECTURES["internvl"],
     ) -> None:
-        self._images = images
+        self._images, self._tokenizer = images, tokenizer
         self._ids = [[tokenizer(text)["input_ids"] for text in texts] for texts in images.texts]
         start, end, image = (
-            tokenizer.convert_tokens_to_ids(token) for token in ("<img>", "</img>", IMAGE_TOKEN)
+            tokenizer.convert_tokens_to_ids(token)
+            for token in (
+                architecture.image_start,
+                architecture.image_end,
+                architecture.image_token,
+            )
         )
         self._prefix = [start, *[image] * num_image_tokens, end]
         self._eos, self._pad = tokenizer.eos_token_id, tokenizer.pad_token_id
@@ -77,11 +103,7 @@ class CaptioningSamples:
         # A function of seed and positions: a resumed training sees the same documents.
         rng = np.random.default_rng([self._seed, *positions.tolist()])
         for position in positions.tolist():
-            has_image = rng.random() < _IMAGE_SHARE
-            texts = self._ids[position]
-            chosen = rng.permutation(len(texts))[: 1 if has_image else 2]
-            body = [token for i in chosen for token in (*texts[i], self._eos)]
-            prefix = self._prefix if has_image else []
+            prefix, body, has_image = self._document(position, rng)
             documents.append((prefix + body)[: self._max_tokens])
             labels.append(([IGNORE_INDEX] * len(prefix) + body)[: self._max_tokens])
             with_image.append(has_image)
@@ -91,6 +113,30 @@ class CaptioningSamples:
             "labels": _padded(labels, IGNORE_INDEX),
             "pixels": torch.from_numpy(self._images.pixels[rows]),
         }
+
+    def _document(
+        self, position: int, rng: np.random.Generator
+    ) -> tuple[list[int], list[int], bool]:
+        """What is given, what is learned, and whether the image is among what is given."""
+        dialogues = self._images.dialogues[position] if self._images.dialogues else ()
+        if dialogues and rng.random() < _DIALOGUE_SHARE:
+            chosen = dialogues[int(rng.integers(len(dialogues)))]
+            return (
+                self._with_image(chosen.question),
+                [*self._tokenizer(chosen.answer)["input_ids"], self._eos],
+                chosen.has_image,
+            )
+        has_image = bool(rng.random() < _IMAGE_SHARE)
+        texts = self._ids[position]
+        order = rng.permutation(len(texts))[: 1 if has_image else 2]
+        body = [token for i in order for token in (*texts[i], self._eos)]
+        return self._prefix if has_image else [], body, has_image
+
+    def _with_image(self, question: str) -> list[int]:
+        """Ids of a question, its one image token repeated as often as the image has tokens."""
+        ids = self._tokenizer(question)["input_ids"]
+        image, num_tokens = self._prefix[1], len(self._prefix) - 2
+        return [token for i in ids for token in ([i] * num_tokens if i == image else [i])]
 
     def identify(self, positions: Tensor) -> list[str]:
         """Return the numbers of the images."""
@@ -103,17 +149,17 @@ def _padded(rows: list[list[int]], value: int) -> Tensor:
 
 
 class CaptioningModel(nn.Module):
-    """An InternVL whose every weight trains, fed with uint8 images.
+    """A backbone whose every weight trains, fed with uint8 images.
 
     Args:
-        backbone: InternVL.
+        backbone: Any architecture of the project.
         image_mean: Channel means, in [0, 1].
         image_std: Channel standard deviations.
     """
 
     def __init__(
         self,
-        backbone: InternVLForConditionalGeneration,
+        backbone: PreTrainedModel,
         image_mean: tuple[float, ...],
         image_std: tuple[float, ...],
     ) -> None:
@@ -125,13 +171,26 @@ class CaptioningModel(nn.Module):
 def captioning_losses(model: CaptioningModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Mean next-token cross-entropy in nats over the labelled tokens, as ``caption``."""
     inner = model.backbone.model
-    embeddings = inner.get_input_embeddings()(batch["input_ids"])
+    input_ids = batch["input_ids"]
+    embeddings = inner.get_input_embeddings()(input_ids)
+    has_grid = require_architecture(model.backbone.config.model_type).has_rope_grid
+    grids = torch.zeros(0, 3, dtype=torch.long)
     if len(batch["pixels"]):
         images = model.normalize(batch["pixels"])
-        features = inner.get_image_features(pixel_values=images).pooler_output
-        is_image = batch["input_ids"] == model.backbone.config.image_token_id
+        if has_grid:
+            features = encode_views(model.backbone, images)
+            edge = images.shape[-1] // model.backbone.config.vision_config.patch_size
+            grids = torch.tensor([[1, edge, edge]]).expand(len(images), 3)
+        else:
+            features = inner.get_image_features(pixel_values=images).pooler_output
+        is_image = input_ids == model.backbone.config.image_token_id
         embeddings = embeddings.masked_scatter(is_image[..., None], features.to(embeddings.dtype))
-    states = inner.language_model(inputs_embeds=embeddings).last_hidden_state
+    positions = {}
+    if has_grid:
+        # Padding stands at the end, where a causal model cannot see it.
+        mask = torch.ones_like(input_ids)
+        positions["position_ids"] = rope_positions(model.backbone, input_ids, mask, grids)
+    states = inner.language_model(inputs_embeds=embeddings, **positions).last_hidden_state
     targets = batch["labels"][:, 1:]
     is_labelled = targets != IGNORE_INDEX
     # Logits only where a label asks for them: the vocabulary is most of the work otherwise.

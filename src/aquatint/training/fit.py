@@ -162,7 +162,7 @@ def _take_step(loop: Loop, positions: Tensor) -> dict[str, Any]:
     for number, micro in enumerate(micros):
         batch = loop.fetch(micro)
         # By the micro-batch's share of the window, so that a short last one counts for its size.
-        share = len(micro) / len(positions)
+        share = loop.objective.share(micro, positions)
         with loop.replica.accumulate(is_last=number == len(micros) - 1):
             with autocast(loop.device, loop.run):
                 losses = loop.replica.call(loop.objective.compute_losses, batch)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,7 +15,7 @@ from aquatint.training.merged_backbone import MergedBackbone
 from aquatint.training.retrieval_models import restore_model
 
 if TYPE_CHECKING:
-    from transformers import InternVLForConditionalGeneration
+    from transformers import InternVLForConditionalGeneration, PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +40,31 @@ def merge_checkpoint(backbone: Backbone, checkpoint: Checkpoint) -> MergedBackbo
         MergeError: If a hidden state moves by more than 1e-4 times the largest one (at least 1).
     """
     inner = restore_model(_in_float32(backbone), checkpoint).backbone
-    before = _probe(inner)
+    return merge_backbone(backbone, inner, checkpoint, _probe)
+
+
+def merge_backbone(
+    backbone: Backbone,
+    inner: PreTrainedModel,
+    checkpoint: Checkpoint,
+    probe: Callable[[Any], list[torch.Tensor]],
+) -> MergedBackbone:
+    """Merge the LoRA weights of a restored model, and prove that its outputs stay.
+
+    Args:
+        backbone: The backbone that the checkpoint was trained on.
+        inner: That backbone with the checkpoint's weights in it, in float32; merged in place.
+        checkpoint: Where they come from.
+        probe: Outputs of a model on fixed input.
+
+    Raises:
+        MergeError: If an output moves by more than 1e-4 times the largest one (at least 1).
+    """
+    before = probe(inner)
     merged = merge_lora(inner)
     difference = max(
         float((old - new).abs().max() / old.abs().max().clamp(min=1))
-        for old, new in zip(before, _probe(merged), strict=True)
+        for old, new in zip(before, probe(merged), strict=True)
     )
     if difference > _MAX_DIFFERENCE:
         raise MergeError(

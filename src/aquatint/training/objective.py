@@ -40,6 +40,8 @@ class Objective:
         spans_ranks: Whether samples and losses know of other ranks: ``samples.batch`` takes a
             ``Share``, and the mean over ranks of each term is the term of the whole batch
             (``collective.weigh``, ``gathering.gather_rows``). Without it one process trains.
+        sample_weights: Weight of each sample by position, shape (N,), where the losses are weighted
+            means; None where all samples count alike.
     """
 
     samples: Samples
@@ -47,6 +49,17 @@ class Objective:
     evaluate: Callable[[Any], dict[str, float]] | None = None
     begin_epoch: Callable[[int], None] | None = None
     spans_ranks: bool = False
+    sample_weights: Tensor | None = None
+
+    def share(self, micro: Tensor, window: Tensor) -> float:
+        """Share of a micro-batch in its accumulation window, both given by positions.
+
+        By weight, so that the window's loss is one weighted mean however it is cut: normalised
+        within micro-batches of one sample, weights would cancel.
+        """
+        if self.sample_weights is None:
+            return len(micro) / len(window)
+        return float(self.sample_weights[micro].sum() / self.sample_weights[window].sum())
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,180 @@
+"""The recipe from end to end in the test environment, and what can be recomputed from it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from aquatint.training.inspection_evaluation import evaluate_splits
+from inspection_fixture import CLASS_MAP
+from project_runs import open_catalog
+
+pytestmark = pytest.mark.slow
+PARTS = ("zero_shot", "finetune")
+
+
+def run_inspection(root, *names, **options):
+    from kedro.framework.startup import bootstrap_project
+
+    from aquatint.session import LabelledSession
+    from project_runs import PROJECT, NodeNames
+
+    bootstrap_project(PROJECT)
+    seen = NodeNames()
+    runtime = {"data_root": str(root), **options.pop("params", {})}
+    with LabelledSession.create(PROJECT, env="test", runtime_params=runtime) as session:
+        session._hook_manager.register(seen)
+        session.run(pipeline_names=list(names), **options)
+    return seen.ran
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inspection")
+    run_inspection(folder, "inspection")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def catalog(root):
+    return open_catalog(root)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_number_can_be_recomputed_from_the_saved_predictions(catalog, part):
+    metrics = catalog.load(f"inspection.{part}.metrics")
+    predictions = catalog.load(f"inspection.{part}.predictions")
+    again = evaluate_splits(predictions, catalog.load("inspection.data.instances"), CLASS_MAP)
+    assert metrics == json.loads(json.dumps(again))
+    test = predictions[predictions["split"] == "test"]
+    assert metrics["accuracy"] == pytest.approx((test["predicted"] == test["target"]).mean())
+
+
+def test_a_perfect_model_has_one_hundred_percent(catalog):
+    """R10."""
+    predictions = catalog.load("inspection.finetune.predictions")
+    perfect = predictions.assign(predicted=predictions["target"])
+    found = evaluate_splits(perfect, catalog.load("inspection.data.instances"), CLASS_MAP)
+    assert (found["accuracy"], found["macro_f1"], found["balanced_accuracy"]) == (1, 1, 1)
+
+
+def test_shuffled_targets_fall_below_knowing_the_type(catalog):
+    """R04 at evaluation: targets of other objects of the type are right no more often than luck."""
+    predictions = catalog.load("inspection.finetune.predictions")
+    instances = catalog.load("inspection.data.instances")
+    rng = np.random.default_rng(0)
+    accuracies = []
+    for _ in range(20):
+        targets = predictions.groupby("object_type")["target"].transform(
+            lambda values: rng.permutation(values.to_numpy())
+        )
+        found = evaluate_splits(predictions.assign(target=targets), instances, CLASS_MAP)
+        accuracies.append(found["accuracy"])
+    shares = instances.groupby("object_type")["class_name"].value_counts(normalize=True)
+    assert np.mean(accuracies) <= shares.groupby("object_type").max().max()
+
+
+def test_metrics_carry_n_intervals_and_baselines(catalog):
+    for part in PARTS:
+        metrics = catalog.load(f"inspection.{part}.metrics")
+        for values in (metrics, metrics["val"]):
+            low, high = values["accuracy_interval"]
+            assert low <= values["accuracy"] <= high
+            assert set(values["baselines"]) == {"majority", "type_only", "type_and_position"}
+            assert values["per_class"]["vegetation"]["n"] >= 0
+    use = catalog.load("inspection.finetune.image_use")
+    assert set(use["modes"]) == {"own", "grey", "shuffled"}
+
+
+def test_no_photograph_stands_in_two_splits(catalog):
+    photos = catalog.load("inspection.data.photos")
+    assert photos.groupby("source_group")["split"].nunique().max() == 1
+    analysis = catalog.load("inspection.data.analysis")
+    assert analysis["split_overlap"]["in_use"] == {}
+    assert analysis["n"]["images_without_objects"] >= 1
+    assert len(catalog.load("inspection.data.rejects")) == 3
+
+
+def test_the_records_of_the_source_have_its_keys(catalog):
+    results = catalog.load("inspection.reporting.zeroshot_results")
+    wanted = {"overall_accuracy", "correct", "total", "per_class", "per_condition", "errors",
+              "per_object_type", "avg_inference_time", "total_inference_time"}  # fmt: skip
+    assert wanted <= set(results)
+    assert {"image", "gt", "predicted", "matched"} == set(results["errors"][0])
+    assert len(results["errors"]) == min(50, results["total"] - results["correct"])
+    info = catalog.load("inspection.reporting.training_info_enhanced")
+    wanted = {"model", "fine_tuning_method", "enhancements", "lora_r", "lora_alpha",
+              "learning_rate", "epochs", "train_samples", "val_samples", "final_model_path",
+              "class_weights", "condition_weights"}  # fmt: skip
+    assert wanted <= set(info)
+    log = catalog.load("inspection.reporting.training_log").splitlines()
+    assert len(log) == len(catalog.load("inspection.finetune.history"))
+    assert json.loads(log[0])["step"] == 0
+
+
+def test_the_models_it_leaves_load_elsewhere(catalog):
+    from peft import PeftModel
+    from transformers import AutoModelForImageTextToText
+
+    merged = catalog.load("inspection.finetune.merged_backbone")
+    model = AutoModelForImageTextToText.from_pretrained(merged.folder)
+    assert type(model).__name__ == "Qwen2VLForConditionalGeneration"
+    folder = catalog.load("inspection.finetune.adapter")
+    base = AutoModelForImageTextToText.from_pretrained(catalog.load("qwen2_vl_backbone").folder)
+    PeftModel.from_pretrained(base, folder)
+
+
+def test_predictions_on_detections_are_complete(catalog):
+    found = catalog.load("inspection.predict.predictions")
+    detections = catalog.load("inspection.predict.detections")
+    assert found["instance_id"].tolist() == detections["instance_id"].tolist()
+    assert (detections["confidence"] >= 0.25).all()
+    assert set(found["condition"]) <= {"normal", "damaged", "blocked"}
+    assert found["probabilities"].map(sum).tolist() == pytest.approx([1.0] * len(found))
+    metrics = catalog.load("inspection.predict.metrics")
+    assert metrics["detection"]["recall"]["n"] == metrics["num_annotated"] > 0
+    assert "DJI_0024.jpg" in catalog.load("inspection.predict.page")
+
+
+def test_the_report_shows_the_baseline_beside_the_result(catalog):
+    page = catalog.load("inspection.reporting.report")
+    comparison = catalog.load("inspection.reporting.comparison")
+    for value in (
+        comparison["baselines"]["type_only"]["accuracy"],
+        comparison["headline"]["finetune"]["accuracy"],
+    ):
+        assert f"{100 * value:.1f}" in page
+    assert "http://" not in page.split("<main>")[1].split("<script>")[0]
+    assert set(comparison["criteria"]) == {"zero_shot", "finetune"}
+
+
+def test_only_what_a_changed_toggle_touches_runs_again(root):
+    toggles = {"inspection": {"finetune": {"balance": {"class_weighting": False}}}}
+    ran = run_inspection(root, "inspection", only_missing_outputs=True, params=toggles)
+    assert {"train_finetune", "render_inspection"} <= ran
+    untouched = {"ingest_inspection", "encode_objects", "frame_objects", "write_prompts",
+                 "answer_zero_shot", "train_spatial_mlp"}  # fmt: skip
+    assert ran.isdisjoint(untouched)
+
+
+def test_every_enhancement_is_trained_on_its_own(root):
+    run_inspection(root, "inspection_ablation")
+    catalog = open_catalog(root)
+    comparison = catalog.load("inspection_ablation.reporting.comparison")
+    assert len(comparison["variants"]) == 7
+    assert comparison["variants"]["none"]["difference"] == 0
+    digests = {catalog.load(f"inspection_ablation.{name}.checkpoint").digest
+               for name in comparison["variants"]}  # fmt: skip
+    assert len(digests) == 7, "every toggle changes something"
+    assert "all five" in catalog.load("inspection_ablation.reporting.report")
+
+
+def test_the_same_seed_gives_the_same_numbers(root, tmp_path):
+    """R24."""
+    run_inspection(tmp_path / "a", "inspection", tags=["ingest", "split", "features"])
+    run_inspection(tmp_path / "b", "inspection", tags=["ingest", "split", "features"])
+    for folder in ("a", "b"):
+        run_inspection(tmp_path / folder, "inspection", tags=["train"])
+    first, second = (open_catalog(tmp_path / folder) for folder in ("a", "b"))
+    name = "inspection.finetune.checkpoint"
+    assert first.load(name).digest == second.load(name).digest
