@@ -37,6 +37,28 @@ def test_a_folder_without_data_file_names_the_way_out(tmp_path):
         DetectedPhotosDataset(filepath=str(tmp_path)).load()
 
 
+def test_photographs_to_predict_on_may_be_left_out_where_the_catalog_says_so(tmp_path):
+    from aquatint.pipelines.inspection import predict as nodes
+    from aquatint.pipelines.inspection.params import ClassParams, PredictParams
+    from aquatint.training.inspection_predict import predict_detections
+    from inspection_fixture import CLASS_MAP
+
+    dataset = DetectedPhotosDataset(filepath=str(tmp_path / "none"), is_optional=True)
+    classes = ClassParams(names=CLASS_MAP)
+    params = PredictParams(min_confidence=0.25, min_iou=0.3, needs_equal_type=False,
+                           max_pixels=100, num_shown=2)  # fmt: skip
+    folder = dataset.load()
+    photos, detections = nodes.read_detections(folder, classes, params)
+    assert photos.empty
+    assert detections.empty
+    found = predict_detections((None, None), tmp_path, (photos, detections), None, None, None)
+    assert found.empty
+    metrics = nodes.evaluate_detections(folder, photos, found, classes, params)
+    assert metrics == {"num_detections": 0, "num_annotated": None}
+    page = nodes.render_predictions(folder, photos, found, metrics, params)
+    assert "0 detected objects in 0 photographs" in page
+
+
 def test_content_changes_with_a_label_and_with_an_image(tmp_path):
     InspectionWorldDataset(filepath=str(tmp_path), world=WORLD).load()
     folder = next(tmp_path.glob("world_*"))

@@ -76,6 +76,13 @@ def read_detections(
     return pd.DataFrame(kept, columns=[*_DETECTION_COLUMNS, "n_objects", "neighbours"])
 
 
+def no_photos() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables of no photographs and no detections."""
+    photos = ["image_id", "path", "source_group", "width", "height", "sha256"]
+    detections = [*_DETECTION_COLUMNS, "n_objects", "neighbours"]
+    return pd.DataFrame(columns=photos), pd.DataFrame(columns=detections)
+
+
 _DETECTION_COLUMNS = ("instance_id", "image_id", "image_path", "source_group", "object_type",
                       "confidence", "x1", "y1", "x2", "y2", "cx", "cy", "position")  # fmt: skip
 

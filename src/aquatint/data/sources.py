@@ -54,7 +54,7 @@ class DetectedPhotos:
     """Photographs with what a detector found in them.
 
     Attributes:
-        image_root: Folder of the photographs.
+        image_root: Folder of the photographs; empty if there are none to predict on.
         detections_file: JSON list or Parquet table: image, object_type, confidence, box_xyxy_px.
         label_root: Folder of YOLO label files to compare with; empty for none.
     """

@@ -71,6 +71,8 @@ class DetectedPhotosDataset(FolderDataset):
         image_folder: Folder of the photographs, below ``filepath``.
         detections_file: JSON or Parquet file, below ``filepath``.
         label_folder: Folder of YOLO label files to compare with; empty for none.
+        is_optional: Whether ``filepath`` may be missing as a whole; nothing is predicted then, and
+            the log says so.
         metadata: Kedro-Viz layer and other notes; not used here.
     """
 
@@ -81,11 +83,12 @@ class DetectedPhotosDataset(FolderDataset):
         image_folder: str = "images",
         detections_file: str = "detections.json",
         label_folder: str = "",
+        is_optional: bool = False,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(filepath=filepath, metadata=metadata)
         self._images, self._detections = image_folder, detections_file
-        self._labels = label_folder
+        self._labels, self._is_optional = label_folder, is_optional
 
     def load(self) -> DetectedPhotos:
         """Hand out the folder after a look at its files.
@@ -93,6 +96,9 @@ class DetectedPhotosDataset(FolderDataset):
         Raises:
             DatasetError: If the photographs or the detections are missing.
         """
+        if self._is_optional and not self.folder.exists():
+            logger.warning("No photographs to predict on: %s is not there.", self.folder)
+            return DetectedPhotos("", "", "")
         images, detections = self.folder / self._images, self.folder / self._detections
         missing = [str(path) for path in (images, detections) if not path.exists()]
         if missing:

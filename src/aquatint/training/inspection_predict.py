@@ -28,6 +28,7 @@ from aquatint.training.dialogues import Dialogues, InspectionData
 from aquatint.training.precision import prepare_device
 
 _BOX = ["x1", "y1", "x2", "y2"]
+_ANSWERED = ["class_name", "condition", "probability", "options", "probabilities"]
 _KEPT = ["instance_id", "image_id", "object_type", "confidence", *_BOX]
 
 
@@ -50,14 +51,17 @@ def predict_detections(
         run: Seed, device, precision.
 
     Returns:
-        One row for each detection: ids, box, detected type and its confidence, ``class_name``,
-        ``condition``, ``probability``, ``options`` with ``probabilities``.
+        One row for each detection, none without photographs: ids, box, detected type and its
+        confidence, ``class_name``, ``condition``, ``probability``, ``options`` with
+        ``probabilities``.
 
     Raises:
-        ValueError: If there are no detections.
+        ValueError: If there are photographs, but no detections.
     """
     backbone, checkpoint = model_parts
     photos, detections = tables
+    if photos.empty:
+        return pd.DataFrame(columns=[*_KEPT, *_ANSWERED])
     if detections.empty:
         raise ValueError("No detection is above predict.settings.min_confidence; lower it.")
     spec = checkpoint.spec

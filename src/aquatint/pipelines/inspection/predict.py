@@ -24,9 +24,11 @@ def read_detections(
     folder: DetectedPhotos, classes: ClassParams, params: PredictParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read photographs and what a detector found in them; return both tables."""
+    from aquatint.data.detections import no_photos, read_photos
     from aquatint.data.detections import read_detections as read
-    from aquatint.data.detections import read_photos
 
+    if not folder.image_root:
+        return no_photos()
     photos = read_photos(Path(folder.image_root), params.max_pixels)
     types = {entry["object_type"] for entry in classes.class_map.values()}
     return photos, read(Path(folder.detections_file), photos, types, params.min_confidence)
