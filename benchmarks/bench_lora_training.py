@@ -87,6 +87,7 @@ class CachedSamples:
             "features": features.flatten(0, 1),
             "grids": torch.tensor([[1, grid, grid]] * len(positions)),
             "weights": torch.ones(len(positions)),
+            "is_counted": True,
         }
 
     def identify(self, positions):

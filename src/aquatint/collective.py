@@ -159,7 +159,7 @@ def from_first(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def weigh(mean: Tensor, count: int) -> Tensor:
+def weigh(mean: Tensor, count: float) -> Tensor:
     """Scale a mean over this rank's items so that the mean over ranks is that over all items.
 
     The one place that knows how unequal shares are averaged: DDP and FSDP2 give every rank's
@@ -167,12 +167,12 @@ def weigh(mean: Tensor, count: int) -> Tensor:
 
     Args:
         mean: Mean over ``count`` items of this rank, shape ().
-        count: Items of this rank; 0 for a stand-in.
+        count: Items of this rank, or the sum of their weights; 0 for a stand-in.
     """
     if num_ranks() == 1:
         return mean
     total = sum(gather_json(count))
-    return mean * (count * num_ranks() / max(1, total))
+    return mean * (count * num_ranks() / (total or 1))
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -190,7 +190,7 @@ def test_recomputed_activations_give_the_same_gradients(qwen_backbone, inspectio
             parameters[name].requires_grad_(True)
         dialogues = Dialogues(inspection_data.rows("train"), inspection_data)
         answers = [dialogues.encoder.answer("rock toe")] * 2
-        batch = {**dialogues.batch([0, 1], answers), "weights": torch.ones(2)}
+        batch = {**dialogues.batch([0, 1], answers), "weights": torch.ones(2), "is_counted": True}
         AnswerLosses()(model, batch)["answer"].backward()
         return {name: parameters[name].grad for name in names}
 

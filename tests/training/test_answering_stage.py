@@ -21,6 +21,7 @@ from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError
 from aquatint.training.dialogues import AnswerSamples, Dialogues
 from aquatint.training.image_use import evaluate_image_use
 from aquatint.training.inspection_evaluation import evaluate_answers
+from aquatint.training.launch import launch
 from aquatint.training.objective import Objective
 from aquatint.training.state import TrainingStateFolder
 from inspection_fixture import CLASS_MAP, NAMES, toy_data
@@ -269,3 +270,23 @@ def test_written_answers_have_no_probabilities_and_count_as_wrong_when_unreadabl
     assert metrics["invalid"]["count"] == int(found["predicted"].isna().sum())
     assert metrics["n"] == len(found)
     assert metrics["calibration"] is None
+
+
+@pytest.mark.slow
+def test_two_processes_tune_as_one_does(inspection_data, run_params, tmp_path):
+    """With unequal shares of each batch; a mean of the ranks' means would differ."""
+    balance = Balance(True, False, False, "inverse_frequency", 0.999, None, None, "shuffled")
+    chosen = plan(
+        batch_size=5,
+        balance=balance,
+        lora={"r": 4, "lora_alpha": 8, "lora_dropout": 0.0},
+    )
+    histories = []
+    for processes in (1, 2):
+        run = run_params.model_copy(update={"num_processes": processes})
+        folder = tmp_path / str(processes)
+        arguments = (chosen, inspection_data, run, TrainingStateFolder(str(folder)))
+        histories.append(launch(train_answering, arguments, run, folder)[1])
+    for column in ("loss", "grad_norm", "val_macro_f1"):
+        one, two = (history[column].to_numpy() for history in histories)
+        assert two == pytest.approx(one, rel=1e-5, nan_ok=True), column

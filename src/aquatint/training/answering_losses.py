@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aquatint.collective import weigh
 from aquatint.losses.answer import (
     answer_cross_entropy,
     class_cross_entropy,
@@ -32,8 +33,12 @@ class AnswerLosses:
     focal_gamma: float = 2.0
     focal_alpha: float = 0.25
 
-    def __call__(self, model: AnsweringModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the term of a batch, normalised by the weights of its samples."""
+    def __call__(self, model: AnsweringModel, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the term of a batch, normalised by the weights of its samples.
+
+        On several ranks a batch is one rank's share, and the mean over ranks is the term of the
+        whole batch.
+        """
         states = model.read(batch)
         if model.head is None:
             losses = _losses_of_answers(model, states, batch)
@@ -43,7 +48,9 @@ class AnswerLosses:
             )
         if self.rule == "focal":
             losses = focal_factor(losses, self.focal_gamma, self.focal_alpha)
-        return {"answer": weighted_mean(losses, batch["weights"])}
+        weights = batch["weights"]
+        counted = float(weights.sum()) if batch["is_counted"] else 0.0
+        return {"answer": weigh(weighted_mean(losses, weights), counted)}
 
 
 def _losses_of_answers(model: AnsweringModel, states: Tensor, batch: dict[str, Tensor]) -> Tensor:

@@ -19,7 +19,7 @@ from aquatint.training.balance import Balance, Weighing, weigh
 from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError
 from aquatint.training.dialogues import AnswerSamples, Dialogues, InspectionData
 from aquatint.training.fit import fit
-from aquatint.training.lineage import environment, fingerprint, table_digest
+from aquatint.training.lineage import environment, fingerprint, run_key, table_digest
 from aquatint.training.objective import FitResult, Objective, Opening
 from aquatint.training.precision import prepare_device
 from aquatint.training.state import TrainingStateFolder
@@ -89,7 +89,11 @@ def train_answering(
     class_ids = dialogues.rows["class_name"].map(class_names.index).to_numpy()
     samples = AnswerSamples(dialogues, weighing.shown, weighing.weights, class_ids)
     objective = Objective(
-        samples, plan.losses, _validation(plan, data), sample_weights=samples.sample_weights
+        samples,
+        plan.losses,
+        _validation(plan, data),
+        sample_weights=samples.sample_weights,
+        spans_ranks=True,
     )
     opening = Opening(names, lambda epoch: set(names))
     key = _training_key(plan, data, run)
@@ -199,7 +203,7 @@ def _training_key(plan: AnsweringPlan, data: InspectionData, run: RunParams) -> 
             "tables": _table_digests(data),
             "views": data.views.digest,
             "backbone": [data.backbone.digest, data.backbone.dtype, data.backbone.quantization],
-            "run": {"seed": run.seed, "precision": run.precision, "threads": run.num_threads},
+            "run": run_key(run),
             "device": prepare_device(run).type,
             "code": source_digest(train_answering),
             "environment": environment(),

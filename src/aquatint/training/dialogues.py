@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from aquatint.collective import Share
 from aquatint.data.inspection_prompts import chat_text
 from aquatint.features.cache import FeatureCache
 from aquatint.features.views import grey_key
@@ -222,14 +223,20 @@ class AnswerSamples:
         """Weight of each sample, shape (N,)."""
         return self._weights[torch.from_numpy(self._shown)]
 
-    def batch(self, positions: Tensor) -> dict[str, Any]:
-        """Return dialogues with labels, ``weights`` (B,) and ``class_ids`` (B,)."""
+    def batch(self, positions: Tensor, share: Share | None = None) -> dict[str, Any]:
+        """Return dialogues with labels, ``weights`` (B,) and ``class_ids`` (B,).
+
+        On several ranks each takes its ``share``; ``is_counted`` is the share's.
+        """
         chosen = self._shown[positions.numpy()].tolist()
+        if share:
+            chosen = chosen[share.rows]
         batch = self._dialogues.batch(chosen, [self._answers[i] for i in chosen])
         return {
             **batch,
             "weights": self._weights[chosen],
             "class_ids": self._class_ids[chosen],
+            "is_counted": share is None or share.is_counted,
         }
 
     def identify(self, positions: Tensor) -> list[str]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from aquatint.params import RunParams
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -47,3 +49,10 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
+
+
+def run_key(run: RunParams) -> dict[str, Any]:
+    """What of a run decides a training's numbers to the last bit, for its fingerprint."""
+    names = ("seed", "precision", "num_threads", "num_processes", "num_nodes")
+    key = {name: getattr(run, name) for name in names}
+    return {**key, "parallelism": run.parallelism if run.num_ranks > 1 else None}

@@ -18,7 +18,7 @@ from aquatint.params import RunParams, StageParams
 from aquatint.source_digest import source_digest
 from aquatint.training.checkpoint import Checkpoint
 from aquatint.training.fit import fit
-from aquatint.training.lineage import environment, fingerprint, table_digest
+from aquatint.training.lineage import environment, fingerprint, run_key, table_digest
 from aquatint.training.objective import FitResult, Objective, Opening
 from aquatint.training.precision import prepare_device
 from aquatint.training.retrieval_data import RetrievalData, building_groups
@@ -233,11 +233,7 @@ def _training_key(
             "boundary_caches": _cache_digests(feed),
             "backbone": data.backbone.digest,
             "parent": parent.digest if parent else None,
-            "run": {
-                name: getattr(run, name)
-                for name in ("seed", "precision", "num_threads", "num_processes", "num_nodes")
-            },
-            "parallelism": run.parallelism if run.num_ranks > 1 else None,
+            "run": run_key(run),
             "device": prepare_device(run).type,
             "code": source_digest(train_retrieval),
             "environment": environment(),

@@ -20,7 +20,7 @@ from aquatint.source_digest import source_digest
 from aquatint.training.checkpoint import Checkpoint, load_weights
 from aquatint.training.dialogues import InspectionData
 from aquatint.training.fit import fit
-from aquatint.training.lineage import environment, fingerprint, table_digest
+from aquatint.training.lineage import environment, fingerprint, run_key, table_digest
 from aquatint.training.objective import Objective, Opening
 from aquatint.training.precision import prepare_device
 from aquatint.training.state import TrainingStateFolder
@@ -132,9 +132,12 @@ def train_spatial(
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train the network; its threshold and temperature are chosen on the validation split.
 
+    In this process, however many the run has: it takes seconds, and starting others takes longer.
+
     Returns:
         Checkpoint at the best validation macro-F1, and the history, one row a step.
     """
+    run = run.model_copy(update={"num_processes": 1, "num_nodes": 1})
     device = prepare_device(run)
     answers = _ANSWERS[plan.target]
     train_rows = data.instances[data.instances["split"] == "train"]
@@ -175,7 +178,7 @@ def train_spatial(
             "instances": table_digest(data.instances.astype(str)),
             "frames": table_digest(data.frames.astype(str)),
             "views": data.views.digest,
-            "run": {"seed": run.seed, "precision": run.precision, "threads": run.num_threads},
+            "run": run_key(run),
             "device": device.type,
             "code": source_digest(train_spatial),
             "environment": environment(),

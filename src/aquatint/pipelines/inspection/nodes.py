@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -115,6 +116,7 @@ def train_finetune(  # noqa: PLR0913 - typed parameters, which Kedro then valida
     from aquatint.training.answering_losses import AnswerLosses
     from aquatint.training.answering_stage import AnsweringPlan, train_answering
     from aquatint.training.balance import Balance
+    from aquatint.training.launch import launch
 
     view_fields = ("kind", "margin", "min_pixels", "max_pixels", "dtype")
 
@@ -134,7 +136,8 @@ def train_finetune(  # noqa: PLR0913 - typed parameters, which Kedro then valida
         style=prompting.model_dump(),
         views=viewing.model_dump(include=set(view_fields)),
     )
-    return train_answering(plan, bundle_inspection(**data), run, states)
+    arguments = (plan, bundle_inspection(**data), run, states)
+    return launch(train_answering, arguments, run, Path(states.root))
 
 
 def merge_finetune(backbone: Backbone, checkpoint: Checkpoint, run: RunParams) -> Any:  # noqa: ANN401 - light
