@@ -112,7 +112,7 @@ def epoch(model: RetrievalModel, read) -> tuple[float, float]:
     for begin in range(0, NUM_SAMPLES, BATCH):
         batch = read(slice(begin, begin + BATCH))
         image = model.heads.encode_image(model.encode_images(batch)).embeds
-        text = model.heads.encode_text(model.encode_texts(batch), batch["attention_mask"]).embeds
+        text = model.embed_texts(batch).embeds
         loss = (image - text).pow(2).sum()
         loss.backward()
         total += float(loss.detach())

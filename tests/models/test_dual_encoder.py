@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from aquatint.models.adapters import Adapter, ResidualAdapter, upgrade_adapter_weights
-from aquatint.models.dual_encoder import DualEncoder, TextEncoding, position_encoding
+from aquatint.models.dual_encoder import (
+    DualEncoder,
+    TextEncoding,
+    position_encoding,
+    region_weights,
+)
 
 
 def count(module):
@@ -92,7 +97,7 @@ def test_captions_that_share_their_first_word_differ(pooling, backbone):
     ids, mask = TextEncoder(backbone.load_tokenizer(), 24)(
         ["A red house in the centre.", "A blue house in the upper left."]
     )
-    tokens = encode_text_tokens(backbone.load(), ids, mask)
+    tokens = encode_text_tokens(backbone.load(), ids)
     assert torch.equal(tokens[0, 0], tokens[1, 0]), "the fault that this test is about"
     model = build(text_width=32, text_pooling=pooling)
     embeds = model.encode_text(tokens, mask).embeds
@@ -168,11 +173,40 @@ def test_positions_tell_every_cell_apart_and_rows_from_columns():
 
 
 def test_a_region_reads_the_cells_under_its_box():
-    from aquatint.models.dual_encoder import _pool_region
-
-    maps = torch.zeros(1, 16, 1)
-    maps[0, 5] = 1.0  # row 1, column 1
-    inside = _pool_region(maps, torch.tensor([[0.375, 0.375, 0.05, 0.05]]))
-    outside = _pool_region(maps, torch.tensor([[0.875, 0.375, 0.05, 0.05]]))
+    cell = 5  # row 1, column 1
+    inside = region_weights(torch.tensor([[0.375, 0.375, 0.05, 0.05]]), 4)[:, cell]
+    outside = region_weights(torch.tensor([[0.875, 0.375, 0.05, 0.05]]), 4)[:, cell]
     assert inside.item() > 0.8
     assert outside.item() == 0.0
+
+
+def test_region_weights_are_the_mean_of_bilinear_samples():
+    boxes = torch.rand(50, 4)
+    maps = torch.rand(1, 3, 8, 8)
+    steps = (torch.arange(4) + 0.5) / 4 - 0.5
+    x = boxes[:, 0, None] + steps * boxes[:, 2, None]
+    y = boxes[:, 1, None] + steps * boxes[:, 3, None]
+    points = torch.stack([x[:, None].expand(-1, 4, -1), y[:, :, None].expand(-1, -1, 4)], dim=-1)
+    sampled = torch.nn.functional.grid_sample(
+        maps.expand(50, -1, -1, -1), 2 * points - 1, align_corners=False, padding_mode="border"
+    )
+    weights = region_weights(boxes, 8)
+    assert torch.allclose(weights.sum(dim=1), torch.ones(50), atol=1e-6)
+    assert torch.allclose(weights @ maps[0].flatten(1).T, sampled.mean(dim=(2, 3)), atol=1e-5)
+
+
+@pytest.mark.parametrize("num_texts", [0, 1, 9])
+def test_items_of_one_image_give_what_a_copy_of_the_image_for_each_gives(num_texts):
+    model, patches = build(), torch.randn(4, 16, 32)
+    owners = torch.randint(0, 4, (num_texts,))
+    embeds = torch.nn.functional.normalize(torch.randn(num_texts, 32), dim=-1)
+    text = TextEncoding(torch.randn(num_texts, 32), embeds)
+    boxes = torch.rand(2, num_texts, 4)
+    for head, inputs in (
+        (model.match_logits, (text,)),
+        (model.predict_boxes, (text,)),
+        (model.relation_logits, (boxes[0], boxes[1])),
+    ):
+        assert torch.allclose(
+            head(patches, *inputs, owners), head(patches[owners], *inputs), atol=1e-5
+        )

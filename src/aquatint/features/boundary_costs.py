@@ -109,9 +109,9 @@ def _measure_texts(inputs: FrozenInputs, depth: int) -> _PerSample:
     encoder = TextEncoder(inputs.backbone.load_tokenizer(), inputs.max_tokens)
     ids, mask = encoder(list(inputs.texts[: inputs.encoding.batch_size]))
     width = int(mask.sum(dim=1).max())
-    ids, mask = ids[:, :width].to(device), mask[:, :width].to(device)
+    ids = ids[:, :width].to(device)
     return _measure(
-        lambda: language_below(model, mask, depth, input_ids=ids),
+        lambda: language_below(model, None, depth, input_ids=ids),
         inputs,
         padding=inputs.max_tokens - width,
     )

@@ -116,21 +116,21 @@ def cache_text_tokens(
     def compute(positions: Sequence[int]) -> np.ndarray:
         nonlocal model
         model = model or backbone.load(encoding.device)
-        parts = []
-        for batch in _chunks(positions, encoding.batch_size):
-            ids, mask = encoder([texts[i] for i in batch])
-            width = int(mask.sum(dim=1).max())
-            ids, mask = ids[:, :width].to(encoding.device), mask[:, :width].to(encoding.device)
+        ids, mask = encoder([texts[i] for i in positions])
+        lengths = mask.sum(dim=1)
+        found = torch.zeros(len(positions), max_tokens, backbone.sizes.text_width)
+        # By length, so that the texts of a batch need little padding.
+        for batch in lengths.argsort(stable=True).split(encoding.batch_size):
+            width = int(lengths[batch].max())
+            inputs = ids[batch, :width].to(encoding.device)
             if encoding.depth:
                 tokens = language_below(
-                    model.model.language_model, mask, encoding.depth, input_ids=ids
+                    model.model.language_model, None, encoding.depth, input_ids=inputs
                 )
             else:
-                tokens = encode_text_tokens(model, ids, mask)
-            padded = torch.zeros(len(batch), max_tokens, tokens.shape[-1])
-            padded[:, :width] = tokens.float().cpu()
-            parts.append(to_stored(padded, encoding.dtype))
-        return np.concatenate(parts)
+                tokens = encode_text_tokens(model, inputs)
+            found[batch, :width] = tokens.float().cpu()
+        return to_stored(found, encoding.dtype)
 
     recipe = {
         "kind": "text_tokens",

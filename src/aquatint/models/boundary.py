@@ -40,14 +40,15 @@ def vision_above(tower: PreTrainedModel, hidden: Tensor, depth: int) -> Tensor:
 
 
 def language_below(
-    model: PreTrainedModel, attention_mask: Tensor, depth: int, **inputs: Tensor
+    model: PreTrainedModel, attention_mask: Tensor | None, depth: int, **inputs: Tensor
 ) -> Tensor:
     """Run a language model up to the boundary.
 
     Args:
         model: Decoder with ``layers`` and ``norm``: Qwen2, and the text models of Qwen2-VL and
             Qwen2.5-VL.
-        attention_mask: 1 where a token is real, shape (B, T).
+        attention_mask: 1 where a token is real, shape (B, T); None where all padding is on the
+            right, where no real token sees it.
         depth: Blocks above the boundary.
         inputs: ``input_ids`` (B, T) or ``inputs_embeds`` (B, T, D), and ``position_ids`` where
             they are not 0, 1, 2, ...: for M-RoPE of shape (3, B, T).
@@ -60,14 +61,18 @@ def language_below(
 
 
 def language_above(
-    model: PreTrainedModel, hidden: Tensor, attention_mask: Tensor, depth: int, **inputs: Tensor
+    model: PreTrainedModel,
+    hidden: Tensor,
+    attention_mask: Tensor | None,
+    depth: int,
+    **inputs: Tensor,
 ) -> Tensor:
     """Run a language model from the boundary to its end, the last norm included.
 
     Args:
         model: As in ``language_below``.
         hidden: What ``language_below`` returned, shape (B, T, D).
-        attention_mask: The same mask, shape (B, T).
+        attention_mask: The same mask, shape (B, T), or None.
         depth: The same depth.
         inputs: The same ``position_ids``, if any were given.
     """

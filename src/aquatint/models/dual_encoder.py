@@ -154,56 +154,70 @@ class DualEncoder(nn.Module):
         """The learnable temperature within [0.001, 0.5], shape ()."""
         return self.temperature.clamp(MIN_TEMPERATURE, MAX_TEMPERATURE)
 
-    def match_logits(self, patches: Tensor, text: TextEncoding) -> Tensor:
+    def match_logits(
+        self, patches: Tensor, text: TextEncoding, image_index: Tensor | None = None
+    ) -> Tensor:
         """Score whether image and text belong together.
 
         Args:
-            patches: Adapted patch tokens of the N images, shape (N, P, E).
+            patches: Adapted patch tokens of B images, shape (B, P, E).
             text: The N texts.
+            image_index: Image of each text, shape (N,); None where text i goes with image i.
 
         Returns:
             Logits of (no match, match), shape (N, 2).
         """
-        seen = _average(self._attention(text.embeds, patches), patches)
+        slots = _Slots.of(image_index, len(patches))
+        seen = slots.take(self._attention(slots.put(text.embeds), patches) @ patches)
         image = F.normalize(self.image_projection(seen), dim=-1)
         # Product and distance of the two unit vectors, whose entries are of order 1 / sqrt(D).
         scale = math.sqrt(image.shape[-1])
         relation = torch.cat([image * text.embeds * scale, (image - text.embeds).abs()], dim=-1)
         return self.itm_head(relation * scale)
 
-    def predict_boxes(self, patches: Tensor, text: TextEncoding) -> Tensor:
+    def predict_boxes(
+        self, patches: Tensor, text: TextEncoding, image_index: Tensor | None = None
+    ) -> Tensor:
         """Predict where in its image a text's subject is.
 
         Args:
-            patches: Adapted patch tokens of the N images, shape (N, P, E).
+            patches: Adapted patch tokens of B images, shape (B, P, E).
             text: The N texts.
+            image_index: Image of each text, shape (N,); None where text i goes with image i.
 
         Returns:
             Boxes as cxcywh in (0, 1), shape (N, 4).
         """
         if self.bbox_head is None:
             raise ValueError("Stage 1's simple model has no bbox head; build it with is_enhanced.")
-        located = _average(self._attention(text.embeds, patches), _with_positions(patches))
+        slots = _Slots.of(image_index, len(patches))
+        attention = self._attention(slots.put(text.embeds), patches)
+        located = slots.take(attention @ _with_positions(patches))
         scaled = text.embeds * math.sqrt(text.embeds.shape[-1])
         return torch.sigmoid(self.bbox_head(torch.cat([located, scaled], dim=-1)).float())
 
-    def _attention(self, query: Tensor, patches: Tensor) -> Tensor:
-        """Likeness of each patch to the query in the shared space, as weights (N, P) of sum 1.
+    def _attention(self, queries: Tensor, patches: Tensor) -> Tensor:
+        """Likeness of each patch to Q queries an image, as weights (B, Q, P) of sum 1.
 
         Without weights of its own, so that heads keep the 512 inputs and the counts of the source:
         the projections that ITC aligns say which patch a text speaks of.
         """
-        keys = F.normalize(self.image_projection(patches).float(), dim=-1)
-        scores = torch.einsum("nd,npd->np", query, keys) / self.clamped_temperature()
-        return scores.softmax(dim=-1)
+        # Cosines, by dividing a few products and not every key: keys are most of the memory.
+        keys = self.image_projection(patches).float()
+        norms = keys.norm(dim=-1).clamp(min=1e-12)
+        scores = queries @ keys.transpose(1, 2) / (norms * self.clamped_temperature())[:, None]
+        return scores.softmax(dim=-1).to(patches.dtype)
 
-    def relation_logits(self, patches: Tensor, boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
+    def relation_logits(
+        self, patches: Tensor, boxes_a: Tensor, boxes_b: Tensor, image_index: Tensor | None = None
+    ) -> Tensor:
         """Score where region B lies as seen from region A.
 
         Args:
-            patches: Adapted patch tokens of the N images, shape (N, P, E).
+            patches: Adapted patch tokens of B images, shape (B, P, E).
             boxes_a: Boxes of A as cxcywh in [0, 1], shape (N, 4).
             boxes_b: Boxes of B, shape (N, 4).
+            image_index: Image of each pair, shape (N,); None where pair i goes with image i.
 
         Returns:
             Logits of (left, center, right, upper, middle, lower), shape (N, 6).
@@ -212,20 +226,63 @@ class DualEncoder(nn.Module):
             raise ValueError(
                 "Stage 1's simple model has no spatial head; build it with is_enhanced."
             )
-        located = _with_positions(patches)
-        regions = [_pool_region(located, boxes) for boxes in (boxes_a, boxes_b)]
-        return self.spatial_head(torch.cat(regions, dim=-1))
+        slots = _Slots.of(image_index, len(patches))
+        grid = math.isqrt(patches.shape[1])
+        weights = torch.cat([region_weights(boxes, grid) for boxes in (boxes_a, boxes_b)], dim=1)
+        pairs = slots.put(weights.to(patches.dtype)).unflatten(2, (2, -1))
+        regions = pairs.flatten(1, 2) @ _with_positions(patches)
+        return self.spatial_head(slots.take(regions.unflatten(1, (-1, 2)).flatten(2)))
+
+
+class _Slots:
+    """Places of N items that belong to B images, as rows of a padded (B, Q) table.
+
+    An image's patches then meet all of its items in one product, and are copied for none.
+    """
+
+    def __init__(self, image_index: Tensor, num_images: int) -> None:
+        order = torch.argsort(image_index, stable=True)
+        counts = torch.bincount(image_index, minlength=num_images)
+        first = (counts.cumsum(0) - counts)[image_index[order]]
+        places = torch.empty_like(order)
+        places[order] = torch.arange(len(order), device=order.device) - first
+        self._num_images = num_images
+        self._num_slots = int(counts.max()) if len(order) else 0
+        self._rows = image_index * self._num_slots + places
+
+    @staticmethod
+    def of(image_index: Tensor | None, num_images: int) -> _Slots | _OneEach:
+        """Slots of items by image; without an index item i belongs to image i."""
+        return _OneEach() if image_index is None else _Slots(image_index, num_images)
+
+    def put(self, items: Tensor) -> Tensor:
+        """(N, D) -> (B, Q, D), zero where there is no item."""
+        table = items.new_zeros(self._num_images * self._num_slots, items.shape[1])
+        # All sizes stated: a rank may have no items, and then none could be inferred.
+        shape = self._num_images, self._num_slots, items.shape[1]
+        return table.index_copy(0, self._rows, items).reshape(shape)
+
+    def take(self, table: Tensor) -> Tensor:
+        """(B, Q, D) -> (N, D)."""
+        return table.flatten(0, 1).index_select(0, self._rows)
+
+
+class _OneEach:
+    """The slots where item i belongs to image i."""
+
+    def put(self, items: Tensor) -> Tensor:
+        """(N, D) -> (N, 1, D)."""
+        return items[:, None]
+
+    def take(self, table: Tensor) -> Tensor:
+        """(N, 1, D) -> (N, D)."""
+        return table[:, 0]
 
 
 def _head(input_width: int, width: int, num_outputs: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(input_width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, num_outputs)
     )
-
-
-def _average(weights: Tensor, values: Tensor) -> Tensor:
-    """Weighted mean over patches: (N, P), (N, P, E) -> (N, E)."""
-    return torch.einsum("np,npe->ne", weights.to(values.dtype), values)
 
 
 def _with_positions(patches: Tensor) -> Tensor:
@@ -260,20 +317,21 @@ def position_encoding(grid: int, width: int) -> Tensor:
     return torch.cat([rows, columns], dim=-1).reshape(grid * grid, width)
 
 
-def _pool_region(patches: Tensor, boxes_cxcywh: Tensor) -> Tensor:
-    """Mean of bilinear samples inside each box (ROI align): (N, P, E), (N, 4) -> (N, E)."""
-    if not len(patches):
-        return patches.new_zeros(0, patches.shape[2])
-    grid = math.isqrt(patches.shape[1])
-    maps = patches.transpose(1, 2).reshape(len(patches), -1, grid, grid)
-    steps = (torch.arange(_ROI_BINS, device=patches.device, dtype=patches.dtype) + 0.5) / _ROI_BINS
-    offsets = steps - 0.5
-    centre, size = boxes_cxcywh[:, :2].to(patches), boxes_cxcywh[:, 2:].to(patches)
-    x = centre[:, 0, None] + offsets * size[:, 0, None]
-    y = centre[:, 1, None] + offsets * size[:, 1, None]
-    points = torch.stack(
-        [x[:, None, :].expand(-1, _ROI_BINS, -1), y[:, :, None].expand(-1, -1, _ROI_BINS)], dim=-1
-    )
-    # Normalised image coordinates [0, 1] are [-1, 1] for grid_sample without aligned corners.
-    sampled = F.grid_sample(maps, 2 * points - 1, align_corners=False, padding_mode="border")
-    return sampled.mean(dim=(2, 3))
+def region_weights(boxes_cxcywh: Tensor, grid: int) -> Tensor:
+    """Share of each patch in the mean of bilinear samples inside each box (ROI align).
+
+    Args:
+        boxes_cxcywh: Boxes in [0, 1], shape (N, 4).
+        grid: Patches per edge.
+
+    Returns:
+        Weights of sum 1, rows first, shape (N, grid * grid).
+    """
+    steps = (torch.arange(_ROI_BINS, device=boxes_cxcywh.device) + 0.5) / _ROI_BINS - 0.5
+    # Samples lie on a grid in the box, so the weights are a product of those of the two axes.
+    centres, sizes = boxes_cxcywh[:, :2, None], boxes_cxcywh[:, 2:, None]
+    # In cells, from the centre of the first one; beyond the border counts what lies at it.
+    points = ((centres + sizes * steps) * grid - 0.5).clamp(0, grid - 1)
+    cells = torch.arange(grid, device=boxes_cxcywh.device)
+    axes = (1 - (points[..., None] - cells).abs()).clamp(min=0).mean(dim=2)
+    return (axes[:, 1, :, None] * axes[:, 0, None, :]).flatten(1)

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from aquatint.models.backbone import encode_image_tokens, encode_text_tokens
 from aquatint.models.boundary import language_above, vision_above
-from aquatint.models.dual_encoder import DualEncoder
+from aquatint.models.dual_encoder import DualEncoder, TextEncoding
+from aquatint.models.length_groups import in_length_groups
 from aquatint.models.pixels import PixelNormalizer
 
 if TYPE_CHECKING:
     from transformers import InternVLForConditionalGeneration
 
+_PADDED = ("attention_mask", "input_ids", "text_tokens")
 OpeningMode = Literal["none", "lora", "full"]
 _VISION_BLOCK = r"model\.vision_tower\.encoder\.layer\.{block}\."
 _TEXT_BLOCK = r"model\.language_model\.layers\.{block}\."
@@ -48,6 +50,8 @@ class RetrievalModel(nn.Module):
         self.backbone = backbone
         self.heads = heads
         self.token_grid = token_grid
+        # Under FSDP2 each pass is a meeting of all ranks, which need not have as many groups.
+        self.groups_texts = True
         self.normalize = PixelNormalizer(image_mean, image_std)
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
@@ -85,17 +89,37 @@ class RetrievalModel(nn.Module):
         """Return hidden states of the texts of a batch, shape (M, T, D).
 
         Args:
-            batch: ``attention_mask``, and ``input_ids`` or ``text_tokens`` with ``depth``, as in
-                ``encode_images``.
+            batch: ``input_ids``, or ``text_tokens`` with ``depth`` as in ``encode_images``; padded
+                on the right.
         """
-        mask = batch["attention_mask"]
         if "input_ids" in batch:
-            return encode_text_tokens(self.backbone, batch["input_ids"], mask)
+            return encode_text_tokens(self.backbone, batch["input_ids"])
         tokens = batch["text_tokens"]
         if batch["depth"] == 0:
             return tokens
         model = self.backbone.model.language_model
-        return language_above(model, tokens.to(self.backbone.dtype), mask, batch["depth"])
+        return language_above(model, tokens.to(self.backbone.dtype), None, batch["depth"])
+
+    def embed_texts(self, batch: Mapping[str, Any]) -> TextEncoding:
+        """Encode, adapt, pool and project the texts of a batch.
+
+        Args:
+            batch: As for ``encode_texts``, with ``attention_mask`` (M, T) and, for those of like
+                length to be encoded together, ``text_lengths`` (M,) as an array.
+        """
+        if "text_lengths" not in batch or not self.groups_texts:
+            return self._embed_group(batch)
+
+        def encode(group: Tensor, width: int) -> TextEncoding:
+            rows = group.to(batch["attention_mask"].device)
+            padded = {n: batch[n][rows, :width] for n in _PADDED if n in batch}
+            return self._embed_group({**batch, **padded})
+
+        return TextEncoding(*in_length_groups(batch["text_lengths"], encode))
+
+    def _embed_group(self, batch: Mapping[str, Any]) -> TextEncoding:
+        dtype = self.heads.image_projection.weight.dtype
+        return self.heads.encode_text(self.encode_texts(batch).to(dtype), batch["attention_mask"])
 
 
 def pool_grid(tokens: Tensor, token_grid: int) -> Tensor:

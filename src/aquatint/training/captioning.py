@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aquatint.models.architectures import ARCHITECTURES, Architecture, require_architecture
+from aquatint.models.length_groups import length_groups
 from aquatint.models.pixels import PixelNormalizer
 from aquatint.models.qwen_vl import encode_views, rope_positions
 
@@ -98,7 +99,7 @@ class CaptioningSamples:
         return len(self._ids)
 
     def batch(self, positions: Tensor) -> dict[str, Any]:
-        """Return ids, labels and mask (B, T), and the pixels of the documents with an image."""
+        """Return ids and labels (B, T), lengths (B,), and pixels of documents with an image."""
         documents, labels, with_image = [], [], []
         # A function of seed and positions: a resumed training sees the same documents.
         rng = np.random.default_rng([self._seed, *positions.tolist()])
@@ -111,6 +112,7 @@ class CaptioningSamples:
         return {
             "input_ids": _padded(documents, self._pad),
             "labels": _padded(labels, IGNORE_INDEX),
+            "lengths": np.array([len(document) for document in documents]),
             "pixels": torch.from_numpy(self._images.pixels[rows]),
         }
 
@@ -168,7 +170,7 @@ class CaptioningModel(nn.Module):
         self.normalize = PixelNormalizer(image_mean, image_std)
 
 
-def captioning_losses(model: CaptioningModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def captioning_losses(model: CaptioningModel, batch: dict[str, Any]) -> dict[str, Tensor]:
     """Mean next-token cross-entropy in nats over the labelled tokens, as ``caption``."""
     inner = model.backbone.model
     input_ids = batch["input_ids"]
@@ -185,14 +187,23 @@ def captioning_losses(model: CaptioningModel, batch: dict[str, Tensor]) -> dict[
             features = inner.get_image_features(pixel_values=images).pooler_output
         is_image = input_ids == model.backbone.config.image_token_id
         embeddings = embeddings.masked_scatter(is_image[..., None], features.to(embeddings.dtype))
-    positions = {}
+    positions = None
     if has_grid:
         # Padding stands at the end, where a causal model cannot see it.
         mask = torch.ones_like(input_ids)
-        positions["position_ids"] = rope_positions(model.backbone, input_ids, mask, grids)
-    states = inner.language_model(inputs_embeds=embeddings, **positions).last_hidden_state
-    targets = batch["labels"][:, 1:]
-    is_labelled = targets != IGNORE_INDEX
+        positions = rope_positions(model.backbone, input_ids, mask, grids)
+    states, targets = [], []
+    for group in length_groups(batch["lengths"]):
+        rows = torch.from_numpy(group).to(embeddings.device)
+        width = int(batch["lengths"][group].max())
+        placed = {} if positions is None else {"position_ids": positions[:, rows, :width]}
+        found = inner.language_model(
+            inputs_embeds=embeddings.index_select(0, rows)[:, :width], **placed
+        )
+        labels = batch["labels"][rows, 1:width]
+        is_labelled = labels != IGNORE_INDEX
+        states.append(found.last_hidden_state[:, :-1][is_labelled])
+        targets.append(labels[is_labelled])
     # Logits only where a label asks for them: the vocabulary is most of the work otherwise.
-    logits = model.backbone.lm_head(states[:, :-1][is_labelled])
-    return {"caption": F.cross_entropy(logits.float(), targets[is_labelled])}
+    logits = model.backbone.lm_head(torch.cat(states))
+    return {"caption": F.cross_entropy(logits.float(), torch.cat(targets))}

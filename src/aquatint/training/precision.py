@@ -40,6 +40,8 @@ def prepare_device(run: RunParams) -> torch.device:
     # With several threads, gradients of indexed tensors are otherwise summed in the order in which
     # threads arrive. On CUDA some kernels have no such variant, so there it is left alone.
     torch.use_deterministic_algorithms(not is_cuda)
+    # Deterministic mode fills every new tensor with NaN, to find reads of what was never written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return torch.device("cuda" if is_cuda else "cpu")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from aquatint.training.retrieval_samples import Entry, RetrievalSources, Retriev
 
 _BOX = ["cx", "cy", "w", "h"]
 _MATCH = 1  # index of "match" in the ITM logits
+_PAIRS_AT_ONCE, _IMAGES_AT_ONCE = 4096, 64
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,17 @@ def encode_split(
         encoding = model.heads.encode_image(model.encode_images(batch))
         return encoding.embeds.cpu(), encoding.patches.half().cpu()
 
+    # By length, so that the texts of a batch need little padding.
+    order = np.argsort(sources.text_lengths[:num_texts], kind="stable")
+
     def encode_texts(rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        batch = to_device(sources.inputs(nothing, rows, entry), device)
-        text = model.heads.encode_text(model.encode_texts(batch), batch["attention_mask"])
+        text = model.embed_texts(to_device(sources.inputs(nothing, order[rows], entry), device))
         return text.embeds.cpu(), text.pooled.cpu()
 
     image_embeds, patches = encode_rows(num_images, batch_size, "encode images", encode_images)
-    text_embeds, text_pooled = encode_rows(num_texts, batch_size, "encode texts", encode_texts)
+    texts = encode_rows(num_texts, batch_size, "encode texts", encode_texts)
+    back = torch.from_numpy(np.argsort(order))
+    text_embeds, text_pooled = (column[back] for column in texts)
     return Encoded(image_embeds, text_embeds, patches, text_pooled)
 
 
@@ -195,13 +200,37 @@ def score_matches(
         (num_captions, k) with k = min(top_k, N).
     """
     device = next(model.parameters()).device
-    candidates = top_candidates(encoded.text_embeds[:num_captions], encoded.image_embeds, top_k)
-    k = candidates.shape[1]
-    scores = [torch.empty(0, k)]
+    texts, images = encoded.text_embeds[:num_captions], encoded.image_embeds
+    candidates = top_candidates(texts, images, top_k).numpy()
     mine = share_rows(num_captions)
-    for row in range(mine.start, mine.stop):
-        patches = encoded.patches[candidates[row]].float().to(device)
-        text = encoded.texts(np.full(k, row), device)
-        logits = model.heads.match_logits(patches, text)
-        scores.append((logits[:, _MATCH] - logits[:, 1 - _MATCH]).cpu()[None])
-    return candidates.numpy(), gather_rows(torch.cat(scores)).numpy()
+    image_rows = candidates[mine].reshape(-1)
+    text_rows = np.repeat(np.arange(mine.start, mine.stop), candidates.shape[1])
+    scores = torch.empty(len(image_rows))
+    for pairs in _pairs_by_image(image_rows):
+        used, index = np.unique(image_rows[pairs], return_inverse=True)
+        logits = model.heads.match_logits(
+            encoded.patches[used].float().to(device),
+            encoded.texts(text_rows[pairs], device),
+            torch.from_numpy(index).to(device),
+        )
+        scores[pairs] = (logits[:, _MATCH] - logits[:, 1 - _MATCH]).cpu()
+    return candidates, gather_rows(scores.view(-1, candidates.shape[1])).numpy()
+
+
+def _pairs_by_image(image_rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Positions of pairs, batch by batch: all pairs of an image in one batch.
+
+    An image is then encoded for the head once, however many texts it is a candidate of. Images
+    with as many texts go together, because a batch is padded to the most of them.
+    """
+    _, index, counts = np.unique(image_rows, return_inverse=True, return_counts=True)
+    by_count = np.argsort(-counts, kind="stable")
+    place = np.argsort(by_count)
+    order = np.argsort(place[index], kind="stable")
+    ends = np.concatenate([[0], np.cumsum(counts[by_count])])
+    first = 0
+    while first < len(counts):
+        num_images = np.clip(_PAIRS_AT_ONCE // counts[by_count[first]], 1, _IMAGES_AT_ONCE)
+        last = min(first + int(num_images), len(counts))
+        yield order[ends[first] : ends[last]]
+        first = last

@@ -56,15 +56,16 @@ class RetrievalLosses:
             terms["itm"] = self._itm(model, pool)
         if "bbox" in self.names:
             predicted = model.heads.predict_boxes(
-                images.patches[batch["region_image"]],
+                images.patches,
                 TextEncoding(texts.pooled[num_captions:], texts.embeds[num_captions:]),
+                batch["region_image"],
             )
             loss = bbox_loss(predicted, batch["region_boxes"])
             terms["bbox"] = weigh(loss, len(predicted) * is_counted)
         if "spatial" in self.names:
             boxes, labels = batch["pair_boxes"], batch["pair_labels"]
             logits = model.heads.relation_logits(
-                images.patches[batch["pair_image"]], boxes[:, 0], boxes[:, 1]
+                images.patches, boxes[:, 0], boxes[:, 1], batch["pair_image"]
             )
             loss = spatial_loss(logits, labels[:, 0], labels[:, 1])
             terms["spatial"] = weigh(loss, len(labels) * is_counted)
@@ -86,9 +87,11 @@ class RetrievalLosses:
         pairs = pair_negatives(Negatives(*(from_first(indices) for indices in drawn)))
         mine = share_rows(len(pairs.is_match))
         image_index, text_index, is_match = (indices[mine] for indices in pairs)
+        # A rank scores its share of the pairs, which need not touch every image.
+        used, image_index = image_index.unique(return_inverse=True)
+        patches = images.patches if len(used) == len(images.patches) else images.patches[used]
         logits = model.heads.match_logits(
-            images.patches[image_index],
-            TextEncoding(text.pooled[text_index], text.embeds[text_index]),
+            patches, TextEncoding(text.pooled[text_index], text.embeds[text_index]), image_index
         )
         return weigh(itm_loss(logits, is_match), len(is_match))
 
@@ -130,12 +133,6 @@ def encode_batch(
     model: RetrievalModel, batch: dict[str, Any]
 ) -> tuple[ImageEncoding, TextEncoding]:
     """Encode images and texts of a batch, from cached tokens or through the backbone."""
-    mask = batch["attention_mask"]
-    return (
-        model.heads.encode_image(model.encode_images(batch).to(_head_dtype(model))),
-        model.heads.encode_text(model.encode_texts(batch).to(_head_dtype(model)), mask),
-    )
-
-
-def _head_dtype(model: RetrievalModel) -> torch.dtype:
-    return model.heads.image_projection.weight.dtype
+    dtype = model.heads.image_projection.weight.dtype
+    images = model.heads.encode_image(model.encode_images(batch).to(dtype))
+    return images, model.embed_texts(batch)

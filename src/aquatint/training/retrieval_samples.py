@@ -118,6 +118,7 @@ class RetrievalSources:
         self._texts = {depth: _Rows(level.texts, text_keys) for depth, level in levels.items()}
         self._pixels = _Rows(caches.pixels, image_keys)
         self.input_ids, self.attention_mask = encoder(texts)
+        self.text_lengths = self.attention_mask.sum(dim=1).numpy()
 
     def cached_images(self, rows: np.ndarray, depth: int = CLOSED) -> Tensor:
         """Frozen image tokens, shape (B, 1 + P, D)."""
@@ -139,9 +140,10 @@ class RetrievalSources:
             text_rows: Rows of texts, shape (M,).
             entry: Where they enter the backbone.
         """
-        mask = self.attention_mask[text_rows]
-        width = int(mask.sum(dim=1).max()) if len(mask) else 1
-        batch: dict[str, Any] = {"attention_mask": mask[:, :width]}
+        lengths = self.text_lengths[text_rows]
+        width = int(lengths.max(initial=1))
+        mask = self.attention_mask[text_rows][:, :width]
+        batch: dict[str, Any] = {"attention_mask": mask, "text_lengths": lengths}
         if entry is LIVE:
             batch["pixels"] = self.pixels(image_rows)
             batch["input_ids"] = self.input_ids[text_rows][:, :width]

@@ -90,6 +90,7 @@ def train_retrieval(
     model, groups = build_model(data.backbone, plan.spec, run.seed)
     if run.gradient_checkpointing and plan.spec.mode != "none":
         model.backbone.activation_checkpointing_enable({"use_reentrant": False})
+    model.groups_texts = run.num_ranks == 1 or run.parallelism != "fsdp2"
     feed = _feed(plan, data, run)
     tables, sources = data.sources("train", plan.spec.max_tokens, feed.hidden)
     if parent is None:
