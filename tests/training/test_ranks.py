@@ -103,7 +103,7 @@ def test_a_frozen_tensor_that_moves_on_one_rank_stops_all(two):
 
 
 def test_predictions_are_those_of_one_process(two, given, tmp_path):
-    """Embeddings bit for bit; pairs are batched by image within a rank, so scores up to rounding."""
+    """Embeddings bit for bit; scores up to rounding, for a rank batches its pairs by image."""
     found, expected = read_value(two / "predictions"), on_one("predictions", given, tmp_path)
     for name in ("image_embeds", "text_embeds"):
         assert getattr(found, name).equals(getattr(expected, name)), name
