@@ -87,12 +87,19 @@ def lineage(env: str | None, pipeline: str, params: dict[str, Any], dataset: str
     if unwritable:
         click.echo("\nWith these lines in conf/local/parameters.yml:\n")
         click.echo(yaml.safe_dump(nest(unwritable), sort_keys=False).rstrip())
+    owner = _pipeline_of(chain[0].node, pipeline)
     pins = {step.name: step.version for step in chain if step.depth == 1 and step.version}
     options = [f"--nodes={chain[0].node}"]
     options += [f"--env={env}"] if env else []
     options += [f"--params={shlex.quote(_joined(given, '='))}"] if given else []
     options += [f"--load-versions={_joined(pins, ':')}"] if pins else []
-    click.echo(f"\nkedro run --pipelines={pipeline} {' '.join(options)}")
+    click.echo(f"\nkedro run --pipelines={owner} {' '.join(options)}")
+
+
+def _pipeline_of(node: str, preferred: str) -> str:
+    """A pipeline that has the node: the one that was asked for, if it is one of them."""
+    owners = [name for name, found in pipelines.items() if node in {n.name for n in found.nodes}]
+    return preferred if preferred in owners else owners[-1]
 
 
 def _joined(values: dict[str, Any], sign: str) -> str:

@@ -73,7 +73,7 @@ def test_detector_and_model_are_judged_together(folder):
     labels.mkdir()
     (labels / "a.txt").write_text("5 0.2 0.25 0.2 0.3\n3 0.75 0.75 0.3 0.3\n")
     photos = read_photos(folder / "images", 10_000)
-    truth = read_labels(labels, photos, NAMES, CLASS_MAP)
+    truth = read_labels(labels, photos, dict(enumerate(NAMES)), CLASS_MAP)
     assert truth["class_name"].tolist() == ["slope drain", "rock toe"]
     twice = read(folder, [GOOD, {**GOOD, "box_xyxy_px": [11, 5, 31, 20]}])
     found = evaluate_detections(twice.assign(class_name="slope drain"), truth, 0.3, True)
@@ -84,4 +84,14 @@ def test_detector_and_model_are_judged_together(folder):
     assert found["end_to_end"]["value"] == 0.5
     (labels / "b.txt").write_text("5 0.2 0.25\n")
     with pytest.raises(ValueError, match=r"b\.txt:1: "):
-        read_labels(labels, photos, NAMES, CLASS_MAP)
+        read_labels(labels, photos, dict(enumerate(NAMES)), CLASS_MAP)
+
+
+def test_ids_are_those_of_the_export_and_unknown_ones_are_refused(tmp_path):
+    """The order of names differs between exports; the numbers alone say nothing."""
+    (tmp_path / "a.txt").write_text("7 0.5 0.5 0.2 0.2\n")
+    photos = pd.DataFrame({"image_id": ["a.jpg"]})
+    found = read_labels(tmp_path, photos, {7: NAMES[0], 9: NAMES[1]}, CLASS_MAP)
+    assert found["class_name"].tolist() == [NAMES[0]]
+    with pytest.raises(ValueError, match=r"a\.txt:1: class id 7 is none of the annotated export"):
+        read_labels(tmp_path, photos, {8: NAMES[0], 9: NAMES[1]}, CLASS_MAP)

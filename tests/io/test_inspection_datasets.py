@@ -2,6 +2,7 @@ import importlib.util
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from kedro.io.core import DatasetError
 from PIL import Image
@@ -53,7 +54,7 @@ def test_photographs_to_predict_on_may_be_left_out_where_the_catalog_says_so(tmp
     assert detections.empty
     found = predict_detections((None, None), tmp_path, (photos, detections), None, None, None)
     assert found.empty
-    metrics = nodes.evaluate_detections(folder, photos, found, classes, params)
+    metrics = nodes.evaluate_detections(folder, photos, found, pd.DataFrame(), classes, params)
     assert metrics == {"num_detections": 0, "num_annotated": None}
     page = nodes.render_predictions(folder, photos, found, metrics, params)
     assert "0 detected objects in 0 photographs" in page

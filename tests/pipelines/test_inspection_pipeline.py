@@ -70,8 +70,11 @@ def test_shuffled_targets_fall_below_knowing_the_type(catalog):
         )
         found = evaluate_splits(predictions.assign(target=targets), instances, CLASS_MAP)
         accuracies.append(found["accuracy"])
-    shares = instances.groupby("object_type")["class_name"].value_counts(normalize=True)
-    assert np.mean(accuracies) <= shares.groupby("object_type").max().max()
+    shares = predictions.groupby("object_type")["target"].value_counts(normalize=True)
+    of_type = predictions["object_type"].map(shares.groupby("object_type").max())
+    # The best that a guess from the type alone can do, on these very objects.
+    assert np.mean(accuracies) <= of_type.mean() + 0.02
+    assert of_type.mean() < 0.95
 
 
 def test_metrics_carry_n_intervals_and_baselines(catalog):
@@ -81,7 +84,9 @@ def test_metrics_carry_n_intervals_and_baselines(catalog):
             low, high = values["accuracy_interval"]
             assert low <= values["accuracy"] <= high
             assert set(values["baselines"]) == {"majority", "type_only", "type_and_position"}
-            assert values["per_class"]["vegetation"]["n"] >= 0
+            assert sum(scores["n"] for scores in values["per_class"].values()) == values["n"]
+            for matrix in values["confusion"].values():
+                assert np.sum(matrix["confusion"]) == values["n"], "no answer falls out"
     use = catalog.load("inspection.finetune.image_use")
     assert set(use["modes"]) == {"own", "grey", "shuffled"}
 

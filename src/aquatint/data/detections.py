@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +121,18 @@ def _checked(
 
 
 def read_labels(
-    label_root: Path, photos: pd.DataFrame, names: Sequence[str], class_map: Mapping[str, Any]
+    label_root: Path, photos: pd.DataFrame, names: Mapping[int, str], class_map: Mapping[str, Any]
 ) -> pd.DataFrame:
     """Return the annotated boxes of photographs: image_id, class_name, type, condition, box.
 
+    Args:
+        label_root: Folder of the label files.
+        photos: Photographs to look up.
+        names: Class by id, as the export that was trained on numbers them.
+        class_map: Type and condition of each class.
+
     Raises:
-        ValueError: If a line breaks a rule, with file and line.
+        ValueError: If a line breaks a rule or names an unknown id, with file and line.
     """
     rows = []
     for image_id in photos["image_id"]:
@@ -134,9 +140,14 @@ def read_labels(
         lines = path.read_text().splitlines() if path.is_file() else []
         for number, line in enumerate(lines, start=1):
             try:
-                shape = parse_line(line, len(names))
+                shape = parse_line(line, max(names) + 1)
             except RuleViolation as fault:
                 raise ValueError(f"{path}:{number}: {fault}.") from fault
+            if shape.class_id not in names:
+                raise ValueError(
+                    f"{path}:{number}: class id {shape.class_id} is none of the annotated export, "
+                    f"which has {dict(sorted(names.items()))}."
+                )
             points = np.array(shape.points)
             low, high = points.min(0).tolist(), points.max(0).tolist()
             name = names[shape.class_id]

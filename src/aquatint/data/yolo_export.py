@@ -101,7 +101,7 @@ def read_data_file(path: Path) -> tuple[list[str], dict[str, Path]]:
     content = yaml.safe_load(path.read_text())
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict):
-        names = [names[key] for key in sorted(names)]
+        names = _names_by_id(path, names)
     if not isinstance(names, list) or not names or len(set(names)) != len(names):
         raise ValueError(f"{path}: names must list each class once, got {names!r}.")
     if content.get("nc", len(names)) != len(names):
@@ -113,6 +113,17 @@ def read_data_file(path: Path) -> tuple[list[str], dict[str, Path]]:
     if "train" not in folders:
         raise ValueError(f"{path}: train must name the folder of the train images.")
     return [str(name) for name in names], folders
+
+
+def _names_by_id(path: Path, names: dict[Any, Any]) -> list[Any]:
+    """Names of a mapping in the order of its ids, which must be 0, 1, 2, ..."""
+    by_id = {int(key): name for key, name in names.items() if str(key).isdecimal()}
+    if sorted(by_id) != list(range(len(names))):
+        raise ValueError(
+            f"{path}: names must be numbered 0 to {len(names) - 1} without a gap, got "
+            f"{list(names)!r}; label lines mean these numbers."
+        )
+    return [by_id[number] for number in range(len(names))]
 
 
 def _image_folder(data_file: Path, written: str) -> Path:

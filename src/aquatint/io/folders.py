@@ -104,7 +104,10 @@ class GeoTextFolderDataset(FolderDataset):
 
 
 def folder_state(folder: Path, files: Any, image_folder: str) -> str:  # noqa: ANN401
-    """Return a digest that changes with the annotation files and with any image file."""
+    """Return a digest of the content of files, and of names, sizes and times of the images.
+
+    Reading every image of a large data set to see whether one changed would take hours.
+    """
     import hashlib
 
     total = hashlib.sha256()

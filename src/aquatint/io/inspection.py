@@ -51,16 +51,14 @@ class YoloExportDataset(FolderDataset):
     @property
     def content_digest(self) -> str:
         """Digest of all labels' content and of names, sizes and times of the images."""
-        labels = sorted(self.folder.glob("*/labels/*.txt"))
+        # Wherever data.yaml puts its folders: all text files below are labels or might be.
+        labels = sorted(self.folder.rglob("*.txt"))
         total = hashlib.sha256()
         for path in (self.folder / self._data_file, *labels):
             if path.is_file():
                 total.update(f"{path.relative_to(self.folder)}{file_digest(path)}".encode())
-        images = [folder_state(self.folder, (), f"{name}/images") for name in _SPLIT_FOLDERS]
+        images = folder_state(self.folder, (), ".")
         return hashlib.sha256(f"{total.hexdigest()}{images}".encode()).hexdigest()
-
-
-_SPLIT_FOLDERS = ("train", "valid", "val", "test")
 
 
 class DetectedPhotosDataset(FolderDataset):
@@ -111,8 +109,10 @@ class DetectedPhotosDataset(FolderDataset):
 
     @property
     def content_digest(self) -> str:
-        """Digest of the detections and the state of the photographs."""
-        return folder_state(self.folder, (self._detections,), self._images)
+        """Digest of detections and labels, and the state of the photographs."""
+        labels = sorted((self.folder / self._labels).glob("*.txt")) if self._labels else []
+        files = [self._detections, *(str(path.relative_to(self.folder)) for path in labels)]
+        return folder_state(self.folder, files, self._images)
 
 
 def world_folder(filepath: str, world: dict[str, Any]) -> tuple[Path, Any]:

@@ -59,8 +59,12 @@ def evaluate_answers(
         "condition_given_type": _condition_accuracy(table),
         "confusion": {
             "class": _confusion(table, "predicted", "target", names),
-            "condition": _confusion(table, "predicted_condition", "condition"),
-            "object_type": _confusion(table, "predicted_type", "object_type"),
+            "condition": _confusion(
+                table, "predicted_condition", "condition", _values(class_map, "condition")
+            ),
+            "object_type": _confusion(
+                table, "predicted_type", "object_type", _values(class_map, "object_type")
+            ),
         },
         "invalid": {
             "count": int(table["predicted"].isna().sum()),
@@ -144,13 +148,18 @@ def _numbered(values: pd.Series, names: Sequence[str]) -> np.ndarray:
 
 
 def _confusion(
-    table: pd.DataFrame, predicted: str, target: str, names: Sequence[str] | None = None
+    table: pd.DataFrame, predicted: str, target: str, names: Sequence[str]
 ) -> dict[str, Any]:
-    labels = list(names or sorted(table[target].unique()))
+    """All names, also those that are no target of this split: what was taken for one counts."""
+    labels = list(names)
     counts = pd.crosstab(table[target], table[predicted].fillna("invalid"))
     columns = [*labels, *(["invalid"] if "invalid" in counts else [])]
     counts = counts.reindex(index=labels, columns=columns, fill_value=0)
     return {"class_names": labels, "columns": columns, "confusion": counts.to_numpy().tolist()}
+
+
+def _values(class_map: ClassMap, key: str) -> list[str]:
+    return sorted({entry[key] for entry in class_map.values()})
 
 
 def _with_intervals(per_class: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

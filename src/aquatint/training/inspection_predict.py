@@ -51,19 +51,14 @@ def predict_detections(
         run: Seed, device, precision.
 
     Returns:
-        One row for each detection, none without photographs: ids, box, detected type and its
+        One row for each detection, none where nothing was detected: ids, box, detected type and its
         confidence, ``class_name``, ``condition``, ``probability``, ``options`` with
         ``probabilities``.
-
-    Raises:
-        ValueError: If there are photographs, but no detections.
     """
     backbone, checkpoint = model_parts
     photos, detections = tables
-    if photos.empty:
+    if detections.empty:  # no photographs, or nothing found in them
         return pd.DataFrame(columns=[*_KEPT, *_ANSWERED])
-    if detections.empty:
-        raise ValueError("No detection is above predict.settings.min_confidence; lower it.")
     spec = checkpoint.spec
     class_map, decoding = spec["class_map"], Decoding(**spec["decoding"])
     shown = {name: value for name, value in spec["views"].items() if name != "dtype"}

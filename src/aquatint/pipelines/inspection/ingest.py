@@ -48,6 +48,12 @@ def split_photos(
         photos = photos.assign(split=photos["source_group"].map(chosen))
         instances = instances.assign(split=instances["source_group"].map(chosen))
     check_disjoint(photos, "source_group")
+    empty = sorted({"train", "val", "test"} - set(instances["split"]))
+    if empty:
+        raise ValueError(
+            f"Every split needs objects; {', '.join(empty)} has none with "
+            f"inspection.data.split.mode {params.mode}. Take by_photo, or other shares."
+        )
     return photos, instances
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import (
     Field,
@@ -146,6 +146,17 @@ class TuneParams(StageParams):
     focal_gamma: NonNegativeFloat
     focal_alpha: PositiveFloat
     num_val: PositiveInt  # validation instances looked at after each epoch
+
+    @model_validator(mode="after")
+    def _all_conditions_have_a_weight(self) -> TuneParams:
+        given = self.condition_weights
+        missing = sorted(set(get_args(Condition)) - set(given)) if given is not None else []
+        if missing:
+            raise ValueError(
+                f"condition_weights needs every condition, it lacks {', '.join(missing)}; or null "
+                "to compute them from train."
+            )
+        return self
 
 
 class SpatialMlpParams(StageParams):

@@ -56,6 +56,7 @@ def evaluate_detections(
     folder: DetectedPhotos,
     photos: pd.DataFrame,
     predictions: pd.DataFrame,
+    instances: pd.DataFrame,
     classes: ClassParams,
     params: PredictParams,
 ) -> dict[str, Any]:
@@ -65,8 +66,9 @@ def evaluate_detections(
 
     if not folder.label_root:
         return {"num_detections": len(predictions), "num_annotated": None}
-    names, class_map = list(classes.class_map), classes.class_map
-    labels = read_labels(Path(folder.label_root), photos, names, class_map)
+    # The export's own numbers: another order of names would be another class without a word.
+    names = dict(zip(instances["class_id"], instances["class_name"], strict=True))
+    labels = read_labels(Path(folder.label_root), photos, names, classes.class_map)
     return evaluate(predictions, labels, params.min_iou, params.needs_equal_type)
 
 
@@ -122,6 +124,7 @@ def predict_nodes(part: Part) -> list[Node]:
                 **settings,
                 "photos": "images",
                 "predictions": "predictions",
+                "instances": "data.instances",
             },
             "metrics",
             ["eval"],
