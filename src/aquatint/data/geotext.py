@@ -1,9 +1,12 @@
 """Reader of GeoText-1652: raw annotation files to checked tables."""
 
+import gc
 import logging
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -44,6 +47,8 @@ MAX_PIXELS = 50_000_000
 MAX_REJECTED_FRACTION = 0.05
 MAX_THREADS = 16
 NO_BOX = (float("nan"),) * 4
+Columns = dict[str, list[object]]
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class GeoTextTables(NamedTuple):
@@ -114,21 +119,36 @@ def read_geotext(
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist; GeoText needs annotations and images.")
     log = RejectLog(file, mode)
-    raw_records = read_raw_records(file)
-    entries = _collect_entries(raw_records, log)
+    with _without_collection():
+        raw_records = read_raw_records(file)
+        num_records = len(raw_records)
+        entries = _collect_entries(raw_records, log)
+        del raw_records  # as large as the file
     facts = _inspect_images(entries, image_root.resolve(), max_pixels, log)
-    log.check_limit(len(raw_records), max_rejected_fraction)
+    log.check_limit(num_records, max_rejected_fraction)
     tables = _build_tables({key: entries[key] for key in facts}, facts, split, log)
     logger.info(
         "%s: %d records, %d images, %d captions, %d regions, %d findings.",
         file.name,
-        len(raw_records),
+        num_records,
         len(tables.images),
         len(tables.captions),
         len(tables.regions),
         len(tables.rejects),
     )
     return tables
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Spare the collector the search for cycles in millions of records without any."""
+    is_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_enabled:
+            gc.enable()
 
 
 def _collect_entries(raw_records: Sequence[object], log: RejectLog) -> dict[str, _ImageEntry]:
@@ -151,11 +171,13 @@ def _entry_of(
     record: GeoTextRecord, index: int, entries: dict[str, _ImageEntry], log: RejectLog
 ) -> _ImageEntry | None:
     image_id = record.image_id
-    # Two parts at least: the first is the building, by which splits are made.
-    if not is_plain_relative_path(image_id) or len(PurePosixPath(image_id).parts) < 2:
-        log.add(index, image_id, "image_id", RuleViolation(RULE_ID_PATH, image_id))
-        return None
-    entry = entries.setdefault(image_id, _ImageEntry(record.image))
+    entry = entries.get(image_id)
+    if entry is None:
+        # Two parts at least: the first is the building, by which splits are made.
+        if not is_plain_relative_path(image_id) or len(PurePosixPath(image_id).parts) < 2:
+            log.add(index, image_id, "image_id", RuleViolation(RULE_ID_PATH, image_id))
+            return None
+        entry = entries[image_id] = _ImageEntry(record.image)
     if entry.path != record.image:
         log.add(index, image_id, "image", RuleViolation(RULE_SAME_IMAGE, record.image))
         return None
@@ -204,8 +226,7 @@ def _broken_text_rule(text: str) -> str | None:
     if not text:
         return RULE_EMPTY_TEXT
     # A lone surrogate passes through Python's JSON and would only fail when Parquet is written.
-    is_encodable = not any("\ud800" <= character <= "\udfff" for character in text)
-    return None if is_encodable else RULE_UTF8
+    return None if text.isascii() or not SURROGATE.search(text) else RULE_UTF8
 
 
 def _inspect_images(
@@ -239,28 +260,26 @@ def _inspect_images(
 def _build_tables(
     entries: dict[str, _ImageEntry], facts: dict[str, ImageFacts], split: str, log: RejectLog
 ) -> GeoTextTables:
-    images: list[tuple[object, ...]] = []
-    captions: list[tuple[object, ...]] = []
-    regions: list[tuple[object, ...]] = []
+    # Column by column: from rows, pandas makes objects first and converts them then.
+    images: Columns = {name: [] for name in IMAGE_DTYPES}
+    captions: Columns = {name: [] for name in CAPTION_DTYPES}
+    regions: Columns = {name: [] for name in REGION_DTYPES}
     for image_id, entry in entries.items():
-        building_id = PurePosixPath(image_id).parts[0]
-        images.append((image_id, entry.path, building_id, split, *facts[image_id]))
-        captions += [
-            (f"{image_id}#c{number}", image_id, building_id, split, text)
-            for text, number in entry.captions.items()
-        ]
-        regions += [
-            (
-                f"{image_id}#r{number}",
-                image_id,
-                building_id,
-                split,
-                sentence,
-                *(box or NO_BOX),
-                box is not None,
-            )
-            for (sentence, box), number in entry.regions.items()
-        ]
+        shared = (image_id, PurePosixPath(image_id).parts[0], split)
+        _extend(images, [image_id], [entry.path], [shared[1]], [split], *zip(facts[image_id]))
+        numbers = [f"{image_id}#c{number}" for number in entry.captions.values()]
+        _extend(captions, numbers, *([value] * len(numbers) for value in shared), entry.captions)
+        numbers = [f"{image_id}#r{number}" for number in entry.regions.values()]
+        repeated = ([value] * len(numbers) for value in shared)
+        boxes = [box or NO_BOX for _, box in entry.regions]
+        _extend(
+            regions,
+            numbers,
+            *repeated,
+            [sentence for sentence, _ in entry.regions],
+            *([box[side] for box in boxes] for side in range(4)),
+            [box is not None for _, box in entry.regions],
+        )
     return GeoTextTables(
         _table(images, IMAGE_DTYPES),
         _table(captions, CAPTION_DTYPES),
@@ -269,5 +288,13 @@ def _build_tables(
     )
 
 
-def _table(rows: list[tuple[object, ...]], dtypes: dict[str, str]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
+def _extend(columns: Columns, *values: Iterable[object]) -> None:
+    for column, part in zip(columns.values(), values, strict=True):
+        column.extend(part)
+
+
+def _table(columns: Columns, dtypes: dict[str, str]) -> pd.DataFrame:
+    # Each list goes as its column is made, so that the texts are held once.
+    return pd.DataFrame(
+        {name: pd.Series(columns.pop(name), dtype=dtype) for name, dtype in dtypes.items()}
+    )

@@ -22,6 +22,7 @@ from aquatint.data.rejects import (
 
 UTF8_BOM = b"\xef\xbb\xbf"
 BOX_TOLERANCE = 1e-3
+NUMBERS = frozenset((int, float))
 FIELD_OF_MESSAGE = re.compile(r" - at `\$\.(?P<field>[^`]*)`$")
 MISSING_FIELD = re.compile(r"missing required field `(?P<field>[^`]*)`")
 
@@ -131,32 +132,26 @@ def check_box(raw: object) -> Box | None:
     """
     if raw is None:
         return None
-    if not isinstance(raw, list) or len(raw) != 4 or not all(map(_is_number, raw)):
+    # By type, not by isinstance: bool is an int in Python, but true is no coordinate.
+    if not isinstance(raw, list) or len(raw) != 4 or not NUMBERS.issuperset(map(type, raw)):
         raise RuleViolation(RULE_BOX_NUMBERS, raw)
-    if not all(math.isfinite(number) for number in raw):
+    if not all(map(math.isfinite, raw)):
         raise RuleViolation(RULE_BOX_FINITE, raw)
-    center_x, center_y, width, height = (float(number) for number in raw)
+    center_x, center_y, width, height = map(float, raw)
     if width <= 0 or height <= 0:
         raise RuleViolation(RULE_BOX_AREA, raw)
-    corners = (
-        center_x - width / 2,
-        center_y - height / 2,
-        center_x + width / 2,
-        center_y + height / 2,
-    )
-    if min(corners) < -BOX_TOLERANCE or max(corners) > 1 + BOX_TOLERANCE:
+    left, top = center_x - width / 2, center_y - height / 2
+    right, bottom = center_x + width / 2, center_y + height / 2
+    # Both sides have a length, so the least corner is one of these and the largest of those.
+    least, largest = min(left, top), max(right, bottom)
+    if least < -BOX_TOLERANCE or largest > 1 + BOX_TOLERANCE:
         raise RuleViolation(RULE_BOX_RANGE, raw)
-    if min(corners) >= 0 and max(corners) <= 1:
+    if least >= 0 and largest <= 1:
         return center_x, center_y, width, height
-    left, top, right, bottom = (min(max(corner, 0.0), 1.0) for corner in corners)
+    left, top, right, bottom = (min(max(corner, 0.0), 1.0) for corner in (left, top, right, bottom))
     if right <= left or bottom <= top:
         raise RuleViolation(RULE_BOX_AREA, raw)
     return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
-
-
-def _is_number(value: object) -> bool:
-    # bool is an int in Python, but true is no coordinate.
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _decode_leniently(file: Path, content: bytes, skipped: int) -> object:

@@ -66,7 +66,8 @@ def resize_pixels(pixels: np.ndarray, image_size_px: int) -> np.ndarray:
         mode="bicubic",
         antialias=True,
     )
-    return resized[0].permute(1, 2, 0).numpy()
+    # torch returns one channel after the other; to store that costs as much as to decode.
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 
 
 def hash_pixels(cache: FeatureCache, keys: Sequence[str]) -> np.ndarray:
