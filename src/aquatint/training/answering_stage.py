@@ -188,7 +188,8 @@ def _plan_values(plan: AnsweringPlan) -> dict[str, Any]:
         "params": plan.params.model_dump(mode="json"),
         "balance": asdict(plan.balance),
         "losses": asdict(plan.losses),
-        "decoding": asdict(plan.decoding),
+        # But for the batch size, which decides memory and time alone.
+        "decoding": {**asdict(plan.decoding), "batch_size": None},
     }
 
 

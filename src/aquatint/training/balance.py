@@ -46,6 +46,16 @@ class Balance:
     max_weight: float | None
     sampler: Literal["shuffled", "balanced"]
 
+    def __post_init__(self) -> None:
+        """Refuse two remedies for the same thing: rare classes would count twice."""
+        doubled = [name for name in ("class_weighting", "oversampling") if getattr(self, name)]
+        if self.sampler == "balanced" and doubled:
+            raise ValueError(
+                f"sampler balanced draws rare classes more often already; with balance."
+                f"{' and balance.'.join(doubled)} they would count twice. Set these to false, or "
+                "sampler to shuffled."
+            )
+
 
 @dataclass(frozen=True)
 class Weighing:

@@ -118,6 +118,8 @@ class ViewParams(Params):
 class DecodingParams(Params):
     """How answers are found."""
 
+    without_effect = frozenset({"batch_size"})
+
     method: Literal["score", "generate"]  # likelihood of every allowed answer, or writing
     normalisation: Literal["mean", "sum"]  # of scores over an answer's tokens
     max_new_tokens: PositiveInt
