@@ -21,9 +21,10 @@ class NodeNames:
 
 
 def run_project(
-    data_root, *, load_versions=None, tags=None, only_missing=False, conf=None, **params
-):
-    """Run two_stage as the command line does and return the nodes that ran."""
+    data_root, *, pipeline="two_stage", load_versions=None, tags=None, only_missing=False,
+    conf=None, **params,
+):  # fmt: skip
+    """Run a pipeline as the command line does and return the nodes that ran."""
     from aquatint.session import LabelledSession
 
     bootstrap_project(PROJECT)
@@ -34,7 +35,7 @@ def run_project(
     ) as session:
         session._hook_manager.register(names)
         session.run(
-            pipeline_names=["two_stage"],
+            pipeline_names=[pipeline],
             tags=tags,
             load_versions=load_versions,
             only_missing_outputs=only_missing,

@@ -1,4 +1,4 @@
-"""R19: every parameter that a YAML may state is read somewhere in the library."""
+"""Every parameter that a YAML may state is read somewhere in the library."""
 
 import ast
 import importlib

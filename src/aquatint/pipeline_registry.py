@@ -14,6 +14,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "two_stage_dry_run": two_stage.create_dry_run(),
         "robosense": robosense.create_pipeline(),
         "inspection": inspection.create_pipeline(),
+        "inspection_dry_run": inspection.create_dry_run(),
         "inspection_ablation": inspection.create_ablation(),
     }
     return {"__default__": recipes["two_stage"], **recipes}

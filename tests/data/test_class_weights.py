@@ -1,4 +1,4 @@
-"""Published counts give published weights; spec S4(b) and S4-10."""
+"""Published counts give published weights."""
 
 import numpy as np
 import pandas as pd
@@ -110,4 +110,11 @@ def test_each_weighting_enhancement_is_a_toggle():
         0,
     )
     assert every.weights.max() == 10
+    assert every.class_weights == by_class.class_weights
+    assert every.condition_weights == by_condition.condition_weights
+    assert set(by_condition.class_weights.values()) == {1.0}
+    assert set(by_class.condition_weights.values()) == {1.0}
+    blocked = "slope drain blocked"
+    expected = every.class_weights[blocked] * every.condition_weights["blocked"]
+    assert every.loss_weights[blocked] == pytest.approx(min(expected, 10))
     assert max(every.repeats.values()) == 10

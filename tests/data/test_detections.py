@@ -48,7 +48,13 @@ def test_boxes_in_pixels_become_shares_of_the_image(folder, name):
     [
         ({"image": "lost.jpg"}, "must be a file of the folder"),
         ({"object_type": "house"}, "object_type must be one of"),
-        ({"confidence": 1.5}, r"confidence must be in \[0, 1\]"),
+        ({"object_type": ["house"]}, "object_type must be one of"),
+        ({"image": None}, "must be a file of the folder"),
+        ({"confidence": 1.5}, r"confidence must be a number in \[0, 1\]"),
+        ({"confidence": None}, r"confidence must be a number in \[0, 1\]"),
+        ({"confidence": "high"}, r"confidence must be a number in \[0, 1\]"),
+        ({"box_xyxy_px": "10 5 30 20"}, "must be four numbers"),
+        ({"box_xyxy_px": [10, 5, None, 20]}, "must be four numbers"),
         ({"box_xyxy_px": [30, 5, 10, 20]}, "left < right"),
         ({"box_xyxy_px": [10, 5, 30]}, "left < right"),
         ({"box_xyxy_px": [200, 5, 230, 20]}, "must overlap the image"),
@@ -57,6 +63,18 @@ def test_boxes_in_pixels_become_shares_of_the_image(folder, name):
 def test_a_bad_detection_is_named_by_file_and_record(folder, change, words):
     with pytest.raises(ValueError, match=rf"detections\.json, record 1: .*{words}"):
         read(folder, [GOOD, {**GOOD, **change}])
+
+
+def test_a_detector_that_found_nothing_is_no_error_but_other_json_is(folder):
+    assert len(read(folder, [])) == 0
+    with pytest.raises(ValueError, match=r"record 0: needs .* lacks, got \['confidence'\]"):
+        read(folder, [{name: GOOD[name] for name in ("image", "object_type", "box_xyxy_px")}])
+    for content in ('{"image": 1}', "[1]", "[{,}]"):
+        (folder / "detections.json").write_text(content)
+        with pytest.raises(ValueError, match=r"detections\.json must be"):
+            read_detections(
+                folder / "detections.json", read_photos(folder / "images", 10_000), ["a"], 0.25
+            )
 
 
 def test_a_folder_without_pictures_or_with_a_broken_one_is_refused(tmp_path):
@@ -68,7 +86,7 @@ def test_a_folder_without_pictures_or_with_a_broken_one_is_refused(tmp_path):
 
 
 def test_detector_and_model_are_judged_together(folder):
-    """S4-19: missed objects count, and every box matches once."""
+    """Missed objects count, and every box matches once."""
     labels = folder / "labels"
     labels.mkdir()
     (labels / "a.txt").write_text("5 0.2 0.25 0.2 0.3\n3 0.75 0.75 0.3 0.3\n")

@@ -105,7 +105,7 @@ def test_rules_come_from_pairs_in_both_directions():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_is_read_as_itself(name):
-    """R10: a perfect model scores 100 %, which the source's matcher could not give."""
+    """A perfect model scores 100 %, which the source's matcher could not give."""
     assert parse_answer(name, NAMES) == name
     assert parse_answer(f"  {name.upper()}. ", NAMES) == name
     assert parse_answer(f"This is a {name}, I think.", NAMES) == name
@@ -122,7 +122,6 @@ def test_the_longest_name_wins():
 
 
 def test_label_to_text_to_label_on_random_cases():
-    """R11."""
     rng = np.random.default_rng(0)
     words = ["it", "looks", "like", "a", "The", "answer:", "clearly"]
     for _ in range(300):

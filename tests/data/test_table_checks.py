@@ -137,7 +137,7 @@ def test_checks_leave_the_table_as_it_is(good):
 
 def test_data_modules_import_no_torch():
     """The graph code reaches them; torch would cost seconds on every command."""
-    modules = "geotext tables ingestion_report relations split robosense text corruptions"
+    modules = "geotext tables ingestion_report relations split robosense corruptions"
     code = (
         "import importlib, sys\n"
         f"for name in {modules.split()!r}: importlib.import_module('aquatint.data.' + name)\n"

@@ -41,7 +41,7 @@ def read(path, mode="strict", limit=0.5):
 
 @pytest.fixture
 def golden(tmp_path):
-    """A.4: four photographs and two exports of one of them in different splits."""
+    """Four photographs and two exports of one of them in different splits."""
     return write_export(
         tmp_path,
         {
@@ -82,7 +82,6 @@ def test_two_objects_of_one_class_are_two_rows_that_see_each_other(golden):
 
 
 def test_exports_of_one_photograph_in_two_splits_are_found_and_brought_together(golden):
-    """R09."""
     names, photos, shapes, _ = read(golden, "tolerant")
     with pytest.raises(ValueError, match=r"must not share a source_group.*a_jpg in test, train"):
         check_disjoint(photos, "source_group")
@@ -127,7 +126,6 @@ def test_the_analysis_counts_both_units_and_each_pair_once(golden):
     ],
 )
 def test_a_bad_line_stops_with_file_and_line(tmp_path, line, words):
-    """R08."""
     path = write_export(tmp_path, {"train/a": [POLYGON, line]})
     with pytest.raises(ValueError, match=rf"train/labels/a\.txt:2: line .*{words}"):
         read(path)
@@ -142,6 +140,58 @@ def test_an_unknown_class_stops_in_both_modes(tmp_path, mode, class_id):
     path = write_export(tmp_path, {"train/a": [f"{class_id} 0.5 0.5 0.2 0.2"]})
     with pytest.raises(ValueError, match=r"a\.txt:1: class must be a class id of data\.yaml"):
         read(path, mode)
+
+
+def test_an_id_may_be_written_as_a_float_and_a_file_may_start_with_a_byte_order_mark(tmp_path):
+    path = write_export(tmp_path, {"train/a": ["\ufeff1.0 0.5 0.5 0.2 0.2"]})
+    _, _, shapes, rejects = read(path)
+    assert shapes["class_id"].tolist() == [1]
+    assert rejects.empty
+    path = write_export(tmp_path, {"train/a": ["\u00b2 0.5 0.5 0.2 0.2"]})
+    with pytest.raises(ValueError, match=r"a\.txt:1: class must be a class id"):
+        read(path)
+
+
+def test_an_image_that_loses_all_its_lines_does_not_count_as_one_without_objects(tmp_path):
+    path = write_export(tmp_path, {"train/a": [POLYGON], "train/b": ["4 0.1"], "train/c": []})
+    _, photos, _, rejects = read(path, "tolerant")
+    assert photos["image_id"].tolist() == ["a", "c"]
+    assert rejects["image_id"].tolist() == ["b", "b"]
+    assert "without one it would count as an image without objects" in rejects["rule"].iloc[1]
+
+
+def test_two_images_of_one_name_are_both_named(tmp_path):
+    path = write_export(tmp_path, {"train/a": [POLYGON], "valid/a": [POLYGON]})
+    with pytest.raises(ValueError, match=r"Two images are named a: .*train.*valid"):
+        read(path)
+    (tmp_path / "b").mkdir()
+    path = write_export(tmp_path / "b", {"train/c": [POLYGON]})
+    image = tmp_path / "b/train/images/c.jpg"
+    image.with_suffix(".png").write_bytes(image.read_bytes())
+    with pytest.raises(ValueError, match=r"Two images are named c: .*c\.jpg and .*c\.png"):
+        read(path)
+
+
+def test_the_layout_of_ultralytics_is_read_too(tmp_path):
+    """Splits below images/, a base folder, and lists of folders."""
+    write_export(tmp_path, {"train/a": [POLYGON], "valid/b": [POLYGON], "test/c": [POLYGON]})
+    for split in ("train", "valid", "test"):
+        for kind in ("images", "labels"):
+            place = tmp_path / "set" / kind / split
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / split / kind).rename(place)
+    listed = ", ".join(f"'{name}'" for name in NAMES)
+    path = tmp_path / "data.yaml"
+    path.write_text(
+        "path: set\ntrain: [images/train, images/test]\nval: images/valid\ntest:\n"
+        f"names: [{listed}]\n"
+    )
+    _, photos, shapes, rejects = read(path)
+    assert photos[["image_id", "split"]].to_numpy().tolist() == [
+        ["a", "train"], ["c", "train"], ["b", "val"],
+    ]  # fmt: skip
+    assert len(shapes) == 3
+    assert rejects.empty
 
 
 def test_carriage_returns_and_blank_lines_are_no_fault(tmp_path):
@@ -177,7 +227,7 @@ def test_a_corrupt_image_is_named_and_never_replaced(tmp_path):
 
 def test_too_many_findings_stop_a_tolerant_reading_too(tmp_path):
     path = write_export(tmp_path, {"train/a": ["4 0.1"] * 3})
-    with pytest.raises(ValueError, match="3 of .* max_rejected_fraction 0.1"):
+    with pytest.raises(ValueError, match="4 of .* max_rejected_fraction 0.1"):
         read(path, "tolerant", 0.1)
 
 
@@ -189,6 +239,9 @@ def test_too_many_findings_stop_a_tolerant_reading_too(tmp_path):
         ("names: [a, b]\nnc: 3\ntrain: train/images", "nc is 3, but names lists 2"),
         ("names: [a]\nval: train/images", "train must name"),
         ("names: [a]\ntrain: ../elsewhere/images", "not below"),
+        ("names: [a]\ntrain: train/images\nval: v\nvalid: w", "name one split twice"),
+        ("names: [a]\ntrain: {a: b}", "must name a folder or list folders"),
+        ("names: [a]\ntrain: train", "need a part named images"),
     ],
 )
 def test_a_wrong_data_file_is_named(tmp_path, text, words):

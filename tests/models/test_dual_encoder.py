@@ -90,7 +90,7 @@ def test_padding_changes_nothing(pooling):
 
 @pytest.mark.parametrize("pooling", ["last", "eos", "mean"])
 def test_captions_that_share_their_first_word_differ(pooling, backbone):
-    """R01: in a causal model the first token cannot see the rest of the caption."""
+    """In a causal model the first token cannot see the rest of the caption."""
     from aquatint.features.text import TextEncoder
     from aquatint.models.backbone import encode_text_tokens
 
@@ -128,7 +128,7 @@ def encoded_text(seed):
 
 
 def test_each_head_looks_at_each_input():
-    """R17: a head whose output ignores an input is a dead branch."""
+    """A head whose output ignores an input is a dead branch."""
     model = build()
     patches, other = torch.randn(3, 16, 32), torch.randn(3, 16, 32)
     boxes = torch.rand(3, 4) * 0.2 + 0.3
@@ -142,7 +142,7 @@ def test_each_head_looks_at_each_input():
     assert out.shape == (3, 6)
     assert not torch.allclose(out, model.relation_logits(other, boxes, moved))
     assert not torch.allclose(out, model.relation_logits(patches, moved, moved))
-    assert not torch.allclose(out, model.relation_logits(patches, moved, boxes)), "R12: A, B swap"
+    assert not torch.allclose(out, model.relation_logits(patches, moved, boxes)), "A and B swapped"
 
 
 def test_boxes_lie_within_the_image():

@@ -62,7 +62,7 @@ def test_a_side_that_is_no_multiple_is_refused():
 @pytest.mark.reference
 @torch.inference_mode()
 def test_cached_features_give_the_logits_of_the_plain_forward(images, any_qwen):
-    """R16: positions in three dimensions survive inputs_embeds; batches with padding too."""
+    """Positions in three dimensions survive inputs_embeds; batches with padding too."""
     model = any_qwen.load()
     features = encode_views(model, normalised(any_qwen, images))
     ids, mask = dialogue(any_qwen, features.shape[1])
@@ -177,7 +177,7 @@ def test_low_rank_weights_stand_beside_q_k_v_and_o_of_the_language_model_alone(q
 
 
 def test_recomputed_activations_give_the_same_gradients(qwen_backbone, inspection_data):
-    """S4-11: frozen inputs and checkpointing together still train."""
+    """Frozen inputs and checkpointing together still train."""
     from aquatint.training.answering_losses import AnswerLosses
 
     def gradients(has_checkpointing):

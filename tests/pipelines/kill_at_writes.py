@@ -1,7 +1,8 @@
-"""Run two_stage again and again, each time killed at a write that was not yet hit, to its end.
+"""Run a pipeline again and again, each time killed at a write that was not yet hit, to its end.
 
-``python kill_at_writes.py <data_root> <log> [tag]``: one line ``<phase> <name>`` a kill goes to the
-log. The runs are forks of one process that has imported everything, so that many fit into a test.
+``python kill_at_writes.py <pipeline> <data_root> <log> [tag]``: one line ``<phase> <name>`` a kill
+goes to the log. The runs are forks of one process that has imported everything, so that many fit
+into a test. Phases are before, within and after a write, or those in AQUATINT_KILL_PHASES.
 """
 
 import os
@@ -20,7 +21,7 @@ from aquatint.pipeline_registry import register_pipelines
 from aquatint.source_digest import source_digest
 from project_runs import run_project
 
-PHASES = ("before", "within", "after")
+PHASES = os.environ.get("AQUATINT_KILL_PHASES", "before within after").split()
 _CHANGING = re.compile(r"\d{4}-\d\d-\d\dT[\d.]+Z|step-\d+|[0-9a-f]{16,}")
 
 
@@ -34,7 +35,7 @@ class KillingWrites:
 
     def kill_if_new(self, phase, final, prepare=lambda: None):
         point = f"{phase} {_CHANGING.sub('*', '/'.join(final.parts[-5:]))}"
-        if point in self.hit:
+        if point in self.hit or phase not in PHASES:
             return
         prepare()
         with self.log.open("a") as file:
@@ -89,18 +90,19 @@ def import_all():
             importlib.import_module(module.name)
 
 
-def main(root, log, tags):
+def main(pipeline, root, log, tags):
     torch.set_num_threads(1)
     import_all()
     # Kept in memory for all runs: code that was read, and classes that transformers imports late.
-    for node in register_pipelines()["two_stage"].nodes:
+    for node in register_pipelines()[pipeline].nodes:
         source_digest(node.func)
     transformers.InternVLForConditionalGeneration  # noqa: B018
+    transformers.Qwen2VLForConditionalGeneration  # noqa: B018
     for _ in range(1000):
         child = os.fork()
         if child == 0:
             install(KillingWrites(log))
-            run_project(root, tags=tags, only_missing=True)
+            run_project(root, pipeline=pipeline, tags=tags, only_missing=True)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):
@@ -109,4 +111,4 @@ def main(root, log, tags):
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] or None))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:] or None))

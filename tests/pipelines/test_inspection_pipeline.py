@@ -1,13 +1,17 @@
 """The recipe from end to end in the test environment, and what can be recomputed from it."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from aquatint.training.inspection_evaluation import evaluate_splits
 from inspection_fixture import CLASS_MAP
-from project_runs import open_catalog
+from project_runs import PROJECT, open_catalog
 
 pytestmark = pytest.mark.slow
 PARTS = ("zero_shot", "finetune")
@@ -51,7 +55,6 @@ def test_every_number_can_be_recomputed_from_the_saved_predictions(catalog, part
 
 
 def test_a_perfect_model_has_one_hundred_percent(catalog):
-    """R10."""
     predictions = catalog.load("inspection.finetune.predictions")
     perfect = predictions.assign(predicted=predictions["target"])
     found = evaluate_splits(perfect, catalog.load("inspection.data.instances"), CLASS_MAP)
@@ -59,7 +62,7 @@ def test_a_perfect_model_has_one_hundred_percent(catalog):
 
 
 def test_shuffled_targets_fall_below_knowing_the_type(catalog):
-    """R04 at evaluation: targets of other objects of the type are right no more often than luck."""
+    """Targets of other objects of the type are right no more often than luck."""
     predictions = catalog.load("inspection.finetune.predictions")
     instances = catalog.load("inspection.data.instances")
     rng = np.random.default_rng(0)
@@ -153,6 +156,34 @@ def test_the_report_shows_the_baseline_beside_the_result(catalog):
     assert set(comparison["criteria"]) == {"zero_shot", "finetune"}
 
 
+def test_a_training_killed_at_each_of_its_writes_ends_the_same(root, tmp_path):
+    """In the middle of a write; with AQUATINT_KILLS=all also before and after each."""
+    phases = "before within after" if os.environ.get("AQUATINT_KILLS") == "all" else "within"
+    copy, log = tmp_path / "data", tmp_path / "kills.txt"
+    shutil.copytree(root, copy, copy_function=shutil.copy2)
+    for place in ("06_models", "07_model_output", "08_reporting"):
+        shutil.rmtree(copy / place / "inspection")
+    shutil.rmtree(copy / "06_models" / ".states")
+    script = PROJECT / "tests" / "pipelines" / "kill_at_writes.py"
+    result = subprocess.run(
+        [sys.executable, str(script), "inspection", str(copy), str(log), "train"],
+        cwd=PROJECT, capture_output=True, text=True,
+        env={**os.environ, "KEDRO_DISABLE_TELEMETRY": "1", "AQUATINT_KILL_PHASES": phases},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    points = [line.split() for line in log.read_text().splitlines()]
+    names = {name for _, name in points}
+    assert len(points) == len(phases.split()) * len(names)
+    for kind in ("states", "history.jsonl", "checkpoints", "provenance.json"):
+        assert any(kind in name for name in names), kind
+    expected, found = open_catalog(root), open_catalog(copy)
+    for part in ("finetune", "spatial_mlp"):
+        name = f"inspection.{part}.checkpoint"
+        assert found.load(name).digest == expected.load(name).digest
+        history = f"inspection.{part}.history"
+        assert found.load(history).equals(expected.load(history))
+
+
 def test_only_what_a_changed_toggle_touches_runs_again(root):
     toggles = {"inspection": {"finetune": {"balance": {"class_weighting": False}}}}
     ran = run_inspection(root, "inspection", only_missing_outputs=True, params=toggles)
@@ -162,20 +193,41 @@ def test_only_what_a_changed_toggle_touches_runs_again(root):
     assert ran.isdisjoint(untouched)
 
 
+def test_a_dry_run_looks_at_everything_and_keeps_nothing(root, caplog):
+    before = sorted(path for path in root.rglob("*") if "runs" not in path.parts)
+    with caplog.at_level("INFO"):
+        ran = run_inspection(root, "inspection", params={"run": {"dry_run": True}})
+    assert ran == {"check_inspection"}
+    for words in ("dry run: objects: {", "dry run: disk_gb: {'views'", "dry run: tuning: {'loss'"):
+        assert words in caplog.text
+    assert sorted(path for path in root.rglob("*") if "runs" not in path.parts) == before
+    tiny = {"run": {"dry_run": True}, "inspection": {"features": {"views": {"max_pixels": 1}}}}
+    with pytest.raises(ValueError, match="min_pixels .* leave no view"):
+        run_inspection(root, "inspection", params=tiny)
+
+
 def test_every_enhancement_is_trained_on_its_own(root):
     run_inspection(root, "inspection_ablation")
     catalog = open_catalog(root)
     comparison = catalog.load("inspection_ablation.reporting.comparison")
-    assert len(comparison["variants"]) == 7
+    assert len(comparison["variants"]) == 8
     assert comparison["variants"]["none"]["difference"] == 0
     digests = {catalog.load(f"inspection_ablation.{name}.checkpoint").digest
                for name in comparison["variants"]}  # fmt: skip
-    assert len(digests) == 7, "every toggle changes something"
+    assert len(digests) == 8, "every toggle changes something"
+    true, control = (catalog.load(name) for name in (
+        "inspection.data.instances", "inspection_ablation.shuffled_labels.instances",
+    ))  # fmt: skip
+    is_test = true["split"] == "test"
+    labels = ["class_id", "class_name", "condition"]
+    assert control.loc[is_test, labels].equals(true.loc[is_test, labels])
+    assert (control["class_name"] != true["class_name"])[~is_test].any()
+    counts = ["split", "object_type", "condition"]
+    assert control.groupby(counts).size().equals(true.groupby(counts).size())
     assert "all five" in catalog.load("inspection_ablation.reporting.report")
 
 
 def test_the_same_seed_gives_the_same_numbers(root, tmp_path):
-    """R24."""
     run_inspection(tmp_path / "a", "inspection", tags=["ingest", "split", "features"])
     run_inspection(tmp_path / "b", "inspection", tags=["ingest", "split", "features"])
     for folder in ("a", "b"):

@@ -82,7 +82,7 @@ def test_killed_before_within_and_after_every_write_ends_the_same(finished, tmp_
     tags = [] if os.environ.get("AQUATINT_KILLS") == "all" else ["stage1"]
     script = PROJECT / "tests" / "pipelines" / "kill_at_writes.py"
     result = subprocess.run(
-        [sys.executable, str(script), str(root), str(log), *tags],
+        [sys.executable, str(script), "two_stage", str(root), str(log), *tags],
         cwd=PROJECT, capture_output=True, text=True,
         env={**os.environ, "KEDRO_DISABLE_TELEMETRY": "1"},
     )  # fmt: skip

@@ -25,7 +25,8 @@ def bare_name(node):
 
 def test_the_rules_see_every_recipe():
     assert set(RECIPES) == {
-        "two_stage", "two_stage_dry_run", "robosense", "inspection", "inspection_ablation",
+        "two_stage", "two_stage_dry_run", "robosense", "inspection",
+        "inspection_dry_run", "inspection_ablation",
     }  # fmt: skip
     assert len(NODES) > 25
 

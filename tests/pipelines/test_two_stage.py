@@ -59,7 +59,7 @@ def test_task_metrics_have_their_model_free_baselines(catalog, part):
 
 
 def test_shuffled_captions_fall_to_chance(catalog):
-    """R04: embeddings that carry the wrong captions retrieve no better than by luck."""
+    """Embeddings that carry the wrong captions retrieve no better than by luck."""
     images = catalog.load("two_stage.baseline.image_embeds")
     texts = catalog.load("two_stage.baseline.text_embeds")
     rng = np.random.default_rng(0)
@@ -79,7 +79,6 @@ def test_shuffled_captions_fall_to_chance(catalog):
 
 
 def test_both_stages_leave_their_checkpoints_with_lineage(catalog):
-    """R20, X5."""
     stage1, stage2 = (catalog.load(f"two_stage.{s}.checkpoint") for s in ("stage1", "stage2"))
     assert stage2.lineage["parents"][0]["digest"] == stage1.digest
     assert stage2.lineage["parents"][0]["version"] == stage1.lineage["version"]
@@ -115,7 +114,7 @@ def test_the_report_of_ingestion_counts_the_planted_flaws(catalog):
 
 
 def test_the_same_seed_gives_the_same_metrics_and_weights(finished, tmp_path):
-    """R24, over the whole recipe, in another folder."""
+    """Over the whole recipe, in another folder."""
     run_project(tmp_path)
     first, second = open_catalog(finished), open_catalog(tmp_path)
     for part in PARTS:

@@ -74,7 +74,7 @@ def strong_data(tmp_path_factory):
 def test_it_learns_what_only_the_picture_tells_and_grey_pictures_undo_it(
     strong_data, run_params, tmp_path
 ):
-    """R23. With a head: a random language model cannot be taught to write by attention alone."""
+    """With a head: a random language model cannot be taught to write by attention alone."""
     checkpoint, history = train(
         strong_data, run_params, tmp_path, epochs=16, rate=1e-2, has_head=True
     )
@@ -90,7 +90,7 @@ def test_it_learns_what_only_the_picture_tells_and_grey_pictures_undo_it(
 
 @pytest.mark.slow
 def test_shuffled_labels_give_chance(strong_data, run_params, tmp_path, tmp_path_factory):
-    """R04: where labels say nothing about pictures, no better than knowing the type."""
+    """Where labels say nothing about pictures, no better than knowing the type."""
     shuffled = toy_data(
         strong_data.backbone, tmp_path_factory.mktemp("shuffled"), num_photos=64,
         shuffled_labels=True,
@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_weights(inspection_data, run_params, tmp_p
 def test_a_killed_training_ends_like_one_that_nobody_touched(
     stop_after, inspection_data, run_params, tmp_path, monkeypatch
 ):
-    """R07, with dropout: the generators go on too."""
+    """With dropout: the generators go on too."""
     lora = {**LORA, "lora_dropout": 0.1}
     run = run_params.model_copy(update={"save_state_every_steps": 1})
     whole, history = train(inspection_data, run, tmp_path / "whole", lora=lora)
@@ -160,7 +160,7 @@ def window_gradients(data, batch_size, accumulation, weights):
 
 @pytest.mark.parametrize(("batch_size", "accumulation"), [(1, 8), (2, 4), (4, 2)])
 def test_a_window_is_one_weighted_mean_however_it_is_cut(inspection_data, batch_size, accumulation):
-    """R06, S4-12, S4-13: with weights, and with answers of different length."""
+    """With weights, and with answers of different length."""
     weights = np.linspace(0.5, 7.0, len(inspection_data.rows("train")))
     whole, expected = window_gradients(inspection_data, 8, 1, weights)
     total, found = window_gradients(inspection_data, batch_size, accumulation, weights)
@@ -172,7 +172,7 @@ def test_a_window_is_one_weighted_mean_however_it_is_cut(inspection_data, batch_
 
 
 def test_truth_is_nowhere_in_what_is_predicted_from(inspection_data, run_params):
-    """R05: other classes and conditions in the table, the same answers."""
+    """Other classes and conditions in the table, the same answers."""
     backbone = inspection_data.backbone.load()
     model = AnsweringModel(backbone)
     rows = inspection_data.rows("test")
@@ -205,7 +205,6 @@ def logits_of(model, data):
 def test_merged_weights_answer_like_unmerged_ones_and_load_with_plain_transformers(
     trained, inspection_data, tmp_path
 ):
-    """R22, S4-17."""
     from transformers import AutoModelForImageTextToText, AutoTokenizer
 
     checkpoint, run = trained
@@ -243,7 +242,6 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(trained, inspection_data):
 
 @pytest.mark.parametrize("losses", [AnswerLosses(), AnswerLosses("focal", 2.0, 0.25)])
 def test_a_linear_head_names_classes_too(inspection_data, run_params, tmp_path, losses):
-    """S4-21."""
     checkpoint, history = train(
         inspection_data, run_params, tmp_path, epochs=4, has_head=True, losses=losses, rate=1e-2
     )
@@ -273,11 +271,15 @@ def test_written_answers_have_no_probabilities_and_count_as_wrong_when_unreadabl
 
 
 @pytest.mark.slow
-def test_two_processes_tune_as_one_does(inspection_data, run_params, tmp_path):
-    """With unequal shares of each batch; a mean of the ranks' means would differ."""
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(5, 1), (1, 5)])
+def test_two_processes_tune_as_one_does(
+    batch_size, accumulation, inspection_data, run_params, tmp_path
+):
+    """With unequal shares of each batch, and with batches of less than a sample for each rank."""
     balance = Balance(True, False, False, "inverse_frequency", 0.999, None, None, "shuffled")
     chosen = plan(
-        batch_size=5,
+        batch_size=batch_size,
+        accumulation=accumulation,
         balance=balance,
         lora={"r": 4, "lora_alpha": 8, "lora_dropout": 0.0},
     )

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from aquatint.params import OptimizerParams, RunParams, StageParams
-from aquatint.training.fit import NonFiniteLossError, epoch_order, fit
+from aquatint.training.fit import NonFiniteLossError, epoch_order, fit, warn_of_idle_ranks
 from aquatint.training.freezing import FreezingError
+from aquatint.training.loop import Loop
 from aquatint.training.objective import Objective, Opening
 from aquatint.training.state import HISTORY
 
@@ -341,6 +342,33 @@ def test_a_kill_while_the_history_is_trimmed_keeps_it(tmp_path, run_params, monk
         with pytest.raises(Killed):
             state.HistoryFile(tmp_path, 5)
     assert (tmp_path / HISTORY).read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("ranks", "batch_size", "accumulation", "is_mean", "expected"),
+    [
+        (1, 1, 4, True, 1),
+        (4, 1, 4, True, 4),  # one sample a rank in place of one rank at a time
+        (3, 1, 4, True, 3),
+        (8, 1, 4, True, 4),  # no further than one step reaches
+        (2, 4, 2, True, 4),
+        (4, 1, 4, False, 1),  # a loss over pairs depends on what is in a batch
+    ],
+)
+def test_small_batches_leave_no_rank_idle_where_the_loss_is_a_mean(
+    ranks, batch_size, accumulation, is_mean, expected, monkeypatch, run_params, tmp_path, caplog
+):
+    net, rows = make_net(), Rows()
+    weights = torch.ones(len(rows)) if is_mean else None
+    given = params(batch_size=batch_size, gradient_accumulation_steps=accumulation)
+    objective = Objective(rows, squared, sample_weights=weights)
+    loop = Loop(net, objective, all_open(net), given, run_params, tmp_path, torch.device("cpu"))
+    monkeypatch.setattr("aquatint.training.loop.num_ranks", lambda: ranks)
+    monkeypatch.setattr("aquatint.collective.num_ranks", lambda: ranks)
+    assert loop.pass_size == expected
+    with caplog.at_level("WARNING"):
+        warn_of_idle_ranks(loop)
+    assert ("processes have a sample" in caplog.text) == (expected < ranks)
 
 
 def test_processes_that_nobody_started_are_an_error(tmp_path, run_params):

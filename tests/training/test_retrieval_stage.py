@@ -243,7 +243,7 @@ def test_lineage_tells_stage_parent_data_and_cost(stage2, stage1):
 
 
 def test_predictions_do_not_look_at_the_targets(stage2, retrieval_data):
-    """R05: with other targets in the tables, the same predictions come out."""
+    """With other targets in the tables, the same predictions come out."""
     from dataclasses import replace
 
     tables = retrieval_data.tables
@@ -352,7 +352,7 @@ def test_changed_code_does_not_resume_the_state(
 
 
 def test_gradients_of_indexed_tensors_are_equal_with_two_threads(run_params):
-    """R24 at the default of two threads: their sums must not depend on who arrives first."""
+    """At the default of two threads: their sums must not depend on who arrives first."""
     from aquatint.training.precision import prepare_device
 
     prepare_device(run_params.model_copy(update={"num_threads": 2}))

@@ -92,6 +92,12 @@ def test_it_learns_from_frozen_features_and_stands_beside_its_baselines(
     metrics = evaluate_spatial(found, inspection_data.instances)
     assert metrics["n"] == len(inspection_data.rows("test"))
     assert metrics["accuracy"] > 0.6
+    chances = np.stack(found["probabilities"].to_list())
+    answers = found["answers"].iloc[0]
+    truth = np.array([[name == target for name in answers] for target in found["target"]])
+    assert metrics["brier_error"] == pytest.approx(((chances - truth) ** 2).sum(1).mean())
+    assert 0 <= metrics["expected_calibration_error"] <= 1
+    assert metrics["faulty_roc_area"] > 0.5
     assert set(metrics["baselines"]) == {"majority", "type_only", "type_and_position"}
     again, _ = train_spatial(plan, inspection_data, run_params, TrainingStateFolder(f"{tmp_path}b"))
     assert again.digest == checkpoint.digest

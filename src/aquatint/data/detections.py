@@ -56,14 +56,9 @@ def read_detections(
     Raises:
         ValueError: If a record breaks a rule, with its number counted from 0.
     """
-    is_json = file.suffix.lower() == ".json"
-    table = pd.DataFrame(json.loads(file.read_text())) if is_json else pd.read_parquet(file)
-    missing = [name for name in _COLUMNS if name not in table.columns]
-    if missing:
-        raise ValueError(f"{file} needs the columns {', '.join(_COLUMNS)}; it lacks {missing}.")
     by_id = photos.set_index("image_id")
     rows: list[dict[str, Any]] = []
-    for number, record in enumerate(records(table)):
+    for number, record in enumerate(_raw_records(file)):
         try:
             rows.append(_checked(record, number, by_id, types))
         except RuleViolation as fault:
@@ -74,6 +69,23 @@ def read_detections(
         row["n_objects"] = len(others) + 1
         row["neighbours"] = neighbours_of(row, others)
     return pd.DataFrame(kept, columns=[*_DETECTION_COLUMNS, "n_objects", "neighbours"])
+
+
+def _raw_records(file: Path) -> list[dict[str, Any]]:
+    """The records as written; a detector that found nothing leaves an empty list."""
+    if file.suffix.lower() != ".json":
+        table = pd.read_parquet(file)
+        missing = [name for name in _COLUMNS if name not in table.columns]
+        if missing:
+            raise ValueError(f"{file} needs the columns {', '.join(_COLUMNS)}; it lacks {missing}.")
+        return records(table)
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} must be JSON: {error}.") from error
+    if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
+        raise ValueError(f"{file} must be a JSON list of objects, got {str(content)[:80]}.")
+    return content
 
 
 def no_photos() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -90,19 +102,25 @@ _DETECTION_COLUMNS = ("instance_id", "image_id", "image_path", "source_group", "
 def _checked(
     record: Mapping[str, Any], number: int, photos: pd.DataFrame, types: Collection[str]
 ) -> dict[str, Any]:
-    if record["image"] not in photos.index:
+    missing = [name for name in _COLUMNS if name not in record]
+    if missing:
+        raise RuleViolation(f"needs {', '.join(_COLUMNS)} and lacks", missing)
+    # Strings: a list in place of a name could not even be looked up.
+    if not isinstance(record["image"], str) or record["image"] not in photos.index:
         raise RuleViolation("image must be a file of the folder", record["image"])
-    if record["object_type"] not in types:
+    if not isinstance(record["object_type"], str) or record["object_type"] not in types:
         raise RuleViolation(f"object_type must be one of {sorted(types)}", record["object_type"])
-    confidence = float(record["confidence"])
+    confidence = _number(record["confidence"])
     if not 0 <= confidence <= 1:
-        raise RuleViolation("confidence must be in [0, 1]", confidence)
+        raise RuleViolation("confidence must be a number in [0, 1]", record["confidence"])
     photo = photos.loc[record["image"]]
-    box = np.asarray(record["box_xyxy_px"], float)
+    box = np.array([_number(value) for value in _values(record["box_xyxy_px"])])
     sides = np.array([photo["width"], photo["height"]] * 2, float)
     # A detector may report corners a little outside.
     if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] <= box[:2]).any():
-        raise RuleViolation("box_xyxy_px must be left < right, top < bottom", box.tolist())
+        raise RuleViolation(
+            "box_xyxy_px must be four numbers, left < right, top < bottom", record["box_xyxy_px"]
+        )
     x1, y1, x2, y2 = (box / sides).clip(0, 1).tolist()
     if x2 <= x1 or y2 <= y1:
         raise RuleViolation("box_xyxy_px must overlap the image", box.tolist())
@@ -118,6 +136,17 @@ def _checked(
         "cy": (y1 + y2) / 2,
         "position": name_height((y1 + y2) / 2),
     }
+
+
+def _number(value: object) -> float:
+    """A number, or NaN for anything else, which no rule lets pass."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return float("nan")
+    return float(value)
+
+
+def _values(value: object) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple | np.ndarray) else []
 
 
 def read_labels(
@@ -137,8 +166,10 @@ def read_labels(
     rows = []
     for image_id in photos["image_id"]:
         path = label_root / f"{Path(image_id).stem}.txt"
-        lines = path.read_text().splitlines() if path.is_file() else []
+        lines = path.read_text("utf-8-sig").splitlines() if path.is_file() else []
         for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
             try:
                 shape = parse_line(line, max(names) + 1)
             except RuleViolation as fault:

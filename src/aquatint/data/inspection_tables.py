@@ -87,6 +87,26 @@ def instance_table(
     return pd.DataFrame(rows, columns=columns).astype(INSTANCE_DTYPES)
 
 
+def shuffle_labels(instances: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Exchange the labels of train and validation objects of one type; pictures keep their places.
+
+    How often a type has each condition stays, so whoever learns from these labels can know that
+    and no more. The test split keeps its labels.
+
+    Args:
+        instances: Table of ``instance_table`` with the splits in use; unchanged.
+        seed: Seed of the exchange.
+    """
+    labels = ["class_id", "class_name", "condition"]
+    table = instances.copy()
+    rng = np.random.default_rng([seed, 53])
+    learnt = table[table["split"] != "test"]
+    for _, rows in learnt.groupby(["split", "object_type"], sort=True):
+        donors = rng.permutation(rows.index)
+        table.loc[rows.index, labels] = instances.loc[donors, labels].to_numpy()
+    return table.astype({name: instances[name].dtype for name in labels})
+
+
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of a table as dicts by column name."""
     return [{str(key): v for key, v in row.items()} for row in table.to_dict(orient="records")]

@@ -23,6 +23,7 @@ RULE_AREA = "must enclose an area above 0"
 RULE_LABELLED = "must have a label file of the same name"
 RULE_PICTURED = "must have an image of the same name"
 RULE_TEXT = "must be UTF-8 text"
+RULE_KEPT = "must keep a label line: without one it would count as an image without objects"
 _EXPORT_MARK = ".rf."
 # Polygons are rounded to six digits; a corner on the border may lie just outside.
 _ROUNDING = 1e-5
@@ -78,19 +79,23 @@ class LineRejects:
                 f"{self._rows[0]}."
             )
 
+    def __len__(self) -> int:
+        """Number of findings."""
+        return len(self._rows)
+
     def table(self) -> pd.DataFrame:
         """Return the findings."""
         return pd.DataFrame(self._rows, columns=list(REJECT_DTYPES)).astype(REJECT_DTYPES)
 
 
-def read_data_file(path: Path) -> tuple[list[str], dict[str, Path]]:
-    """Read class names and the image folder of each split.
+def read_data_file(path: Path) -> tuple[list[str], dict[str, list[Path]]]:
+    """Read class names and the image folders of each split.
 
     Args:
         path: The export's data.yaml.
 
     Returns:
-        Names by class id; image folder by split (train, val, test).
+        Names by class id; image folders by split (train, val, test).
 
     Raises:
         FileNotFoundError: If data.yaml or the train images are missing.
@@ -106,13 +111,28 @@ def read_data_file(path: Path) -> tuple[list[str], dict[str, Path]]:
         raise ValueError(f"{path}: names must list each class once, got {names!r}.")
     if content.get("nc", len(names)) != len(names):
         raise ValueError(f"{path}: nc is {content['nc']}, but names lists {len(names)} classes.")
+    return [str(name) for name in names], _split_folders(path, content)
+
+
+def _split_folders(path: Path, content: dict[str, Any]) -> dict[str, list[Path]]:
+    """One folder or a list of them for each split; Ultralytics' ``path`` is their base."""
+    if content.get("val") and content.get("valid") and content["val"] != content["valid"]:
+        raise ValueError(
+            f"{path}: val {content['val']!r} and valid {content['valid']!r} name one split twice. "
+            "Keep one of the keys."
+        )
     folders = {}
     for key, split in SPLIT_OF_KEY.items():
-        if key in content:
-            folders[split] = _image_folder(path, str(content[key]))
+        written = content.get(key)
+        if not written:  # an export without this split has no key, or an empty one
+            continue
+        listed = written if isinstance(written, list) else [written]
+        if not all(isinstance(name, str) for name in listed):
+            raise ValueError(f"{path}: {key} must name a folder or list folders, got {written!r}.")
+        folders[split] = [_image_folder(path, content.get("path"), name) for name in listed]
     if "train" not in folders:
         raise ValueError(f"{path}: train must name the folder of the train images.")
-    return [str(name) for name in names], folders
+    return folders
 
 
 def _names_by_id(path: Path, names: dict[Any, Any]) -> list[Any]:
@@ -126,19 +146,28 @@ def _names_by_id(path: Path, names: dict[Any, Any]) -> list[Any]:
     return [by_id[number] for number in range(len(names))]
 
 
-def _image_folder(data_file: Path, written: str) -> Path:
-    """Roboflow writes paths relative to a folder beside the export: ../train/images."""
-    for base in (data_file.parent, data_file.parent / "images"):
-        folder = (base / written).resolve()
-        if folder.is_dir() and folder.is_relative_to(data_file.parent.resolve()):
-            return folder
-    inner = (data_file.parent / written.removeprefix("../")).resolve()
-    if not inner.is_dir() or not inner.is_relative_to(data_file.parent.resolve()):
-        raise FileNotFoundError(
-            f"{data_file} names the image folder {written!r}, which is not below "
-            f"{data_file.parent}. Correct data.yaml or put the folder there."
-        )
-    return inner
+def _image_folder(data_file: Path, base: object, written: str) -> Path:
+    """Find a folder below the export, as Roboflow or Ultralytics write it.
+
+    Roboflow writes paths relative to a folder beside the export (``../train/images``), Ultralytics
+    relative to ``path``.
+    """
+    root = data_file.parent.resolve()
+    bases = [root / str(base)] if base else []
+    inner = root / written.removeprefix("../")
+    for folder in (*(b / written for b in bases), root / written, root / "images" / written, inner):
+        found = folder.resolve()
+        if found.is_dir() and found.is_relative_to(root):
+            if "images" not in found.relative_to(root).parts:
+                raise ValueError(
+                    f"{data_file}: image folders need a part named images, in whose place labels "
+                    f"stand for the label files; {written!r} has none. Move images and labels."
+                )
+            return found
+    raise FileNotFoundError(
+        f"{data_file} names the image folder {written!r}, which is not below {data_file.parent}. "
+        "Correct data.yaml or put the folder there."
+    )
 
 
 def parse_line(line: str, num_classes: int) -> Shape:
@@ -152,6 +181,7 @@ def parse_line(line: str, num_classes: int) -> Shape:
         RuleViolation: If the line is neither, or its numbers break a rule.
     """
     words = line.split()
+    class_id = _class_id(words[0] if words else "", num_classes)
     try:
         numbers = [float(word) for word in words[1:]]
     except ValueError as error:
@@ -160,9 +190,6 @@ def parse_line(line: str, num_classes: int) -> Shape:
         raise RuleViolation(RULE_NUMBERS, line)
     if not all(map(math.isfinite, numbers)):
         raise RuleViolation(RULE_FINITE, line)
-    class_id = int(words[0]) if words[0].isdigit() else -1
-    if not 0 <= class_id < num_classes:
-        raise RuleViolation(RULE_CLASS, f"{words[0]} of {num_classes} classes")
     is_box = len(numbers) == 4
     points = _corners(*numbers) if is_box else list(zip(numbers[::2], numbers[1::2], strict=True))
     if not all(-_ROUNDING <= value <= 1 + _ROUNDING for point in points for value in point):
@@ -171,6 +198,17 @@ def parse_line(line: str, num_classes: int) -> Shape:
         raise RuleViolation(RULE_AREA, line)
     clipped = [(min(max(x, 0.0), 1.0), min(max(y, 0.0), 1.0)) for x, y in points]
     return Shape(class_id, clipped, is_box)
+
+
+def _class_id(word: str, num_classes: int) -> int:
+    """A class id; some converters write it as ``1.0``."""
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer() or not 0 <= number < num_classes:
+        raise RuleViolation(RULE_CLASS, f"{word} of {num_classes} classes")
+    return int(number)
 
 
 def _corners(cx: float, cy: float, w: float, h: float) -> list[tuple[float, float]]:
@@ -213,30 +251,51 @@ def read_export(
     photos: list[dict[str, Any]] = []
     shapes: list[dict[str, Any]] = []
     num_records = 0
-    for split, folder in folders.items():
-        for image in _image_files(folder, rejects):
-            num_records += 1
-            photo = _read_photo(image, data_file.parent, split, rejects, max_pixels)
-            if photo is None:
-                continue
-            lines = list(_read_lines(image, photo["image_id"], len(names), rejects))
-            num_records += len(lines)
-            photos.append({**photo, "n_objects": len(lines)})
-            shapes += lines
+    images = [(split, image) for split, listed in folders.items()
+              for folder in listed for image in _image_files(folder, rejects)]  # fmt: skip
+    _check_names([image for _, image in images])
+    for split, image in images:
+        num_records += 1
+        photo = _read_photo(image, data_file.parent, split, rejects, max_pixels)
+        if photo is None:
+            continue
+        num_rejected = len(rejects)
+        lines = list(_read_lines(image, photo["image_id"], len(names), rejects))
+        num_records += len(lines)
+        if not lines and len(rejects) > num_rejected:
+            fault = RuleViolation(RULE_KEPT, f"{len(rejects) - num_rejected} rejected")
+            rejects.add(image, 0, photo["image_id"], "image", fault)
+            continue
+        photos.append({**photo, "n_objects": len(lines)})
+        shapes += lines
     rejects.check_limit(num_records, max_rejected_fraction)
     columns = ["image_id", "line", "class_id", "points", "is_box"]
     return names, pd.DataFrame(photos), pd.DataFrame(shapes, columns=columns), rejects.table()
 
 
+def _check_names(images: list[Path]) -> None:
+    """A file's name is the id of its image, and that of its label file: no two may share one."""
+    first: dict[str, Path] = {}
+    for image in images:
+        if image.stem in first:
+            raise ValueError(
+                f"Two images are named {image.stem}: {first[image.stem]} and {image}. Labels and "
+                "results are looked up by this name; rename one, with its label file."
+            )
+        first[image.stem] = image
+
+
 def label_file(image: Path) -> Path:
-    """Return the label file of an image: ``labels/<stem>.txt`` beside ``images``."""
-    return image.parent.parent / "labels" / f"{image.stem}.txt"
+    """Return the label file of an image: ``labels`` in place of the last ``images`` of its path."""
+    parts = list(image.parent.parts)
+    last = len(parts) - 1 - parts[::-1].index("images")
+    return Path(*parts[:last], "labels", *parts[last + 1 :], f"{image.stem}.txt")
 
 
 def _image_files(folder: Path, rejects: LineRejects) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in FORMAT_OF_SUFFIX)
     stems = {path.stem for path in files}
-    labels = folder.parent / "labels"
+    labels = label_file(folder / "any").parent
     for path in sorted(labels.glob("*.txt")) if labels.is_dir() else []:
         if path.stem not in stems:
             fault = RuleViolation(RULE_PICTURED, path.name)
@@ -273,7 +332,7 @@ def _read_lines(
 ) -> Iterator[dict[str, Any]]:
     path = label_file(image)
     try:
-        lines = path.read_bytes().decode("utf-8").splitlines()
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         rejects.add(path, 0, image_id, "label file", RuleViolation(RULE_TEXT, str(error)))
         return

@@ -10,6 +10,7 @@ from kedro.io.core import DatasetError
 
 from aquatint.data.sources import DetectedPhotos, YoloExport
 from aquatint.io.folders import FolderDataset, folder_state
+from aquatint.io.world import write_once
 from aquatint.storage import file_digest
 
 logger = logging.getLogger(__name__)
@@ -129,9 +130,7 @@ def ensure_world(folder: Path, spec: Any) -> None:  # noqa: ANN401 - imported la
     """Paint the world unless it is there."""
     from aquatint.world.inspection import is_complete, write_inspection
 
-    if not is_complete(folder, spec):
-        logger.info("Painting the inspection world to %s (once).", folder)
-        write_inspection(folder, spec)
+    write_once(folder, spec, is_complete, write_inspection)
 
 
 class InspectionWorldDataset(YoloExportDataset):

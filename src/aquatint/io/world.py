@@ -1,14 +1,40 @@
 """Raw data that render themselves: the embedded aerial world in GeoText's layout."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from aquatint.data.sources import GeoTextFolder
 from aquatint.io.folders import GeoTextFolderDataset
 from aquatint.locks import one_builder
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def write_once(
+    folder: Path,
+    spec: T,
+    is_complete: Callable[[Path, T], bool],
+    write: Callable[[Path, T], None],
+) -> None:
+    """Write a world unless it is there; of several runs one writes, and the others wait for it.
+
+    Args:
+        folder: Where the world lies.
+        spec: What it is made from.
+        is_complete: Whether the folder holds all of the world of this spec.
+        write: Writes the folder; it appears under its name when complete.
+    """
+    if is_complete(folder, spec):
+        return
+    with one_builder(folder):
+        if not is_complete(folder, spec):
+            logger.info("Rendering the embedded world to %s (once).", folder)
+            write(folder, spec)
 
 
 class GeoTextWorldDataset(GeoTextFolderDataset):
@@ -46,11 +72,7 @@ class GeoTextWorldDataset(GeoTextFolderDataset):
         """Render the world unless it is there, then hand out its folder."""
         from aquatint.world.geotext import is_complete, write_geotext
 
-        if not is_complete(self.folder, self._spec):
-            with one_builder(self.folder):
-                if not is_complete(self.folder, self._spec):
-                    logger.info("Rendering the embedded world to %s (once).", self.folder)
-                    write_geotext(self.folder, self._spec)
+        write_once(self.folder, self._spec, is_complete, write_geotext)
         return super().load()
 
     def _exists(self) -> bool:

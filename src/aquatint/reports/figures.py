@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from aquatint.reports.headline import DIRECTIONS, RECALL_KS
-from aquatint.reports.theme import INK, spread_labels, stack_panels, style_figure
+from aquatint.reports.theme import INK, spread_labels, stack_panels, style_figure, whiskers
 from aquatint.reports.wording import (
     DIRECTION_LABELS,
     PART_COLORS,
@@ -56,13 +56,7 @@ def _add_recall_bars(
         y=recalls,
         width=width * 0.92,
         marker={"color": PART_COLORS.get(part, INK)},
-        error_y={
-            "array": [end[1] - recall for end, recall in zip(ends, recalls, strict=True)],
-            "arrayminus": [recall - end[0] for end, recall in zip(ends, recalls, strict=True)],
-            "color": INK,
-            "thickness": 1.4,
-            "width": 3,
-        },
+        error_y=whiskers(recalls, ends, width=3),
         name=label_part(part),
         legendgroup=part,
         showlegend=row == 1,

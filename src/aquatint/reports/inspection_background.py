@@ -29,6 +29,7 @@ from aquatint.reports.wording import (
     format_interval,
     format_percent,
     format_seconds,
+    format_value,
 )
 
 
@@ -48,7 +49,10 @@ def second_mode_section(comparison: dict[str, Any]) -> Section:
     rows.append(Row("features, type and nine spatial numbers", [accuracy_cell(found)]))
     text = (
         f"A small network on the frozen tower's features answers {' or '.join(found['answers'])}: "
-        "an easier question, with baselines of its own."
+        "an easier question, with baselines of its own. Calibration error "
+        f"{format_value(found['expected_calibration_error'], is_share=False)}, Brier error "
+        f"{format_value(found['brier_error'], is_share=False)}, ROC area of faulty "
+        f"{format_value(found['faulty_roc_area'], is_share=False)}."
     )
     return Section("second", "Second mode", [Text(text), Table(["test split", "accuracy"], rows)])
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from aquatint.reports.inspection_comparison import BASELINE_LABELS, PART_WORDS
-from aquatint.reports.theme import INK, stack_panels, style_figure
+from aquatint.reports.theme import INK, stack_panels, style_figure, whiskers
 
 COLORS = {
     "blind": "#8C8C8C",
@@ -53,13 +53,7 @@ def draw_bars(bars: list[tuple[str, dict[str, Any], str]]) -> go.Figure:
         x=values,
         orientation="h",
         marker={"color": [bar[2] for bar in known]},
-        error_x={
-            "array": [end[1] - value for end, value in zip(ends, values, strict=True)],
-            "arrayminus": [value - end[0] for end, value in zip(ends, values, strict=True)],
-            "color": INK,
-            "thickness": 1.4,
-            "width": 4,
-        },
+        error_x=whiskers(values, ends, width=4),
         customdata=[[*end, bar[1]["n"]] for end, bar in zip(ends, known, strict=True)],
         hovertemplate="%{x:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f}), "
         "n = %{customdata[2]}<extra></extra>",

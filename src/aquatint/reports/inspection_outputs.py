@@ -88,6 +88,7 @@ def training_info(
         "final_model_path": f"qwen2vl_lora_enhanced_final, version {lineage['version']}",
         "class_weights": lineage["weighing"]["class_weights"],
         "condition_weights": lineage["weighing"]["condition_weights"],
+        "loss_weights": lineage["weighing"]["loss_weights"],
         "loss_shares": lineage["weighing"]["loss_shares"],
         "efficiency": lineage["efficiency"],
     }

@@ -209,7 +209,7 @@ def _weights(lineage: dict[str, Any]) -> Fold:
                 Cell(format_percent(found["loss_shares"][name])),
             ],
         )
-        for name, weight in found["class_weights"].items()
+        for name, weight in found["loss_weights"].items()
     ]
     head = ["class", "weight", "shown an epoch", "share of objects", "share of the loss"]
     return Fold("Weights, from the train split", [Table(head, rows)])

@@ -52,6 +52,25 @@ def style_figure(figure: go.Figure, height: int) -> go.Figure:
     return figure
 
 
+def whiskers(
+    values: Sequence[float], ends: Sequence[Sequence[float]], width: int
+) -> dict[str, Any]:
+    """Return plotly's error bars from values to the ends of their intervals.
+
+    Args:
+        values: Height or length of each bar.
+        ends: Lower and upper end of each interval.
+        width: Half width of a whisker's cap, in pixels.
+    """
+    return {
+        "array": [end[1] - value for end, value in zip(ends, values, strict=True)],
+        "arrayminus": [value - end[0] for end, value in zip(ends, values, strict=True)],
+        "color": INK,
+        "thickness": 1.4,
+        "width": width,
+    }
+
+
 def spread_labels(positions: Sequence[float], gap: float) -> list[float]:
     """Return positions moved apart so that no two are closer than ``gap``; order is kept.
 

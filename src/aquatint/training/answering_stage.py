@@ -12,14 +12,13 @@ import torch
 from aquatint.models.answering import AnsweringModel, add_lora
 from aquatint.models.backbone import Backbone
 from aquatint.params import RunParams, StageParams
-from aquatint.source_digest import source_digest
 from aquatint.training.answering_inference import Decoding, predict
 from aquatint.training.answering_losses import AnswerLosses
 from aquatint.training.balance import Balance, Weighing, weigh
 from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError
 from aquatint.training.dialogues import AnswerSamples, Dialogues, InspectionData
 from aquatint.training.fit import fit
-from aquatint.training.lineage import environment, fingerprint, run_key, table_digest
+from aquatint.training.lineage import conditions, fingerprint, stage_record, table_digest
 from aquatint.training.objective import FitResult, Objective, Opening
 from aquatint.training.precision import prepare_device
 from aquatint.training.state import TrainingStateFolder
@@ -204,10 +203,7 @@ def _training_key(plan: AnsweringPlan, data: InspectionData, run: RunParams) -> 
             "tables": _table_digests(data),
             "views": data.views.digest,
             "backbone": [data.backbone.digest, data.backbone.dtype, data.backbone.quantization],
-            "run": run_key(run),
-            "device": prepare_device(run).type,
-            "code": source_digest(train_answering),
-            "environment": environment(),
+            **conditions(run, train_answering),
         }
     )
 
@@ -227,18 +223,13 @@ def _lineage(
     result: FitResult,
     weighing: Weighing,
 ) -> dict[str, Any]:
-    names = ("class_weights", "condition_weights", "repeats", "loss_shares", "raw_shares")
+    names = ("class_weights", "condition_weights", "loss_weights", "repeats", "loss_shares",
+             "raw_shares")  # fmt: skip
     return {
-        "stage": "finetune",
-        "parents": [],
-        "backbone": {"name": data.backbone.name, "digest": data.backbone.digest},
+        **stage_record("finetune", plan.params, data.backbone, run, result),
         "data": _table_digests(data),
-        "params": plan.params.model_dump(mode="json"),
         "plan": _plan_values(plan),
         "weighing": {name: getattr(weighing, name) for name in names},
         "num_samples_per_epoch": len(weighing.shown),
         "num_train_instances": len(weighing.weights),
-        "run": run.model_dump(mode="json"),
-        "efficiency": result.efficiency,
-        "environment": environment(),
     }

@@ -64,8 +64,9 @@ class Weighing:
     Attributes:
         shown: Position of the instance of each sample of an epoch, shape (N,).
         weights: Weight of each instance in the loss, shape (number of instances,).
-        class_weights: Weight of each class, 1 where classes are not weighted.
-        condition_weights: Weight of each condition.
+        class_weights: Weight of each class by its frequency, 1 where classes are not weighted.
+        condition_weights: Weight of each condition, 1 where conditions are not weighted.
+        loss_weights: Product of both by class, none above the limit: what the loss sees.
         repeats: How often an instance of each class is shown an epoch.
         loss_shares: Share of the loss of each class, repeats included.
         raw_shares: Share of the instances of each class.
@@ -75,6 +76,7 @@ class Weighing:
     weights: np.ndarray
     class_weights: dict[str, float]
     condition_weights: dict[str, float]
+    loss_weights: dict[str, float]
     repeats: dict[str, int]
     loss_shares: dict[str, float]
     raw_shares: dict[str, float]
@@ -91,19 +93,14 @@ def weigh(rows: pd.DataFrame, balance: Balance, class_map: ClassMap, seed: int) 
     """
     names = rows["class_name"].tolist()
     counts = {name: int((rows["class_name"] == name).sum()) for name in class_map if name in names}
-    by_class = _class_weights(counts, balance)
-    conditions = rows["condition"].value_counts()
-    found = {str(name): float(conditions.max() / count) for name, count in conditions.items()}
-    by_condition = dict(balance.condition_weights or found)
-    product = {
-        name: (by_class[name] if balance.class_weighting else 1.0)
-        * (by_condition[class_map[name]["condition"]] if balance.condition_weighting else 1.0)
-        for name in counts
-    }
+    by_frequency = _class_weights(counts, balance)
+    by_class = by_frequency if balance.class_weighting else dict.fromkeys(counts, 1.0)
+    by_condition = _condition_weights(rows["condition"], balance)
+    product = {name: by_class[name] * by_condition[class_map[name]["condition"]] for name in counts}
     limited = capped(product, balance.max_weight)
     # What is repeated is decided by the same product; without any weighting, by the classes.
     is_weighted = balance.class_weighting or balance.condition_weighting
-    heavy = limited if is_weighted else capped(by_class, balance.max_weight)
+    heavy = limited if is_weighted else capped(by_frequency, balance.max_weight)
     times = repeats(heavy) if balance.oversampling else dict.fromkeys(counts, 1)
     shown = (
         balanced_rows(names, seed)
@@ -115,12 +112,20 @@ def weigh(rows: pd.DataFrame, balance: Balance, class_map: ClassMap, seed: int) 
     return Weighing(
         shown=shown,
         weights=weights,
-        class_weights=limited if is_weighted else dict.fromkeys(counts, 1.0),
+        class_weights=by_class,
         condition_weights=by_condition,
+        loss_weights=limited,
         repeats=times,
         loss_shares=loss_shares(shown_names, weights[shown].tolist()),
         raw_shares=loss_shares(names, [1.0] * len(names)),
     )
+
+
+def _condition_weights(conditions: pd.Series, balance: Balance) -> dict[str, float]:
+    counts = {str(name): int(count) for name, count in conditions.value_counts().items()}
+    if not balance.condition_weighting:
+        return dict.fromkeys(counts, 1.0)
+    return dict(balance.condition_weights or inverse_frequency_weights(counts))
 
 
 def _class_weights(counts: Mapping[str, int], balance: Balance) -> dict[str, float]:

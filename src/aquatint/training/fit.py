@@ -74,6 +74,7 @@ def fit(
     device = prepare_device(run)
     loop = Loop(model, objective, opening, params, run, folder, device)
     reset_peak_memory(device)
+    warn_of_idle_ranks(loop)
     restored = restore_state(folder, model, loop.optimizer)
     if restored:
         loop.progress, loop.best_weights = restored
@@ -103,6 +104,20 @@ def _check_ranks(objective: Objective, run: RunParams) -> None:
             f"{run.num_ranks} processes, this training can take or has got "
             f"{found if objective.spans_ranks else 1}. Give --params=run.num_processes=1, or start "
             "it through training.launch with samples and losses that span ranks."
+        )
+
+
+def warn_of_idle_ranks(loop: Loop) -> None:
+    """Say so if a step's samples do not reach all processes."""
+    num_ranks = collective.num_ranks()
+    if loop.pass_size < num_ranks and collective.is_first():
+        logger.warning(
+            "Only %d of %d processes have a sample to work on: batch_size %d with "
+            "gradient_accumulation_steps %d. Raise batch_size, or take fewer processes.",
+            loop.pass_size,
+            num_ranks,
+            loop.params.batch_size,
+            loop.params.gradient_accumulation_steps,
         )
 
 
@@ -158,7 +173,7 @@ def _take_step(loop: Loop, positions: Tensor) -> dict[str, Any]:
     set_learning_rate(loop.optimizer, rate)
     loop.optimizer.zero_grad(set_to_none=True)
     terms = {name: 0.0 for name in weights}
-    micros = positions.split(params.batch_size)
+    micros = positions.split(loop.pass_size)
     for number, micro in enumerate(micros):
         batch = loop.fetch(micro)
         # By the micro-batch's share of the window, so that a short last one counts for its size.

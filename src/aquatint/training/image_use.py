@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from aquatint.metrics.calibration import brier_error, calibration_metrics, roc_area
 from aquatint.metrics.classification import classification_metrics
 from aquatint.metrics.intervals import confidence_interval
 from aquatint.metrics.paired import group_bootstrap_interval
@@ -44,6 +46,21 @@ def evaluate_image_use(
     }
 
 
+def _calibration(predictions: pd.DataFrame, is_correct: np.ndarray) -> dict[str, Any]:
+    """How far the network's probabilities can be trusted; columns as the network orders them."""
+    chances = np.stack(predictions["probabilities"].to_list())
+    names = predictions["answers"].iloc[0]
+    targets = predictions["target"].map(list(names).index).to_numpy()
+    return {
+        **calibration_metrics(predictions["confidence"].to_numpy(float), is_correct),
+        "brier_error": brier_error(chances, targets),
+        "faulty_roc_area": roc_area(
+            1 - chances[:, list(names).index("normal")],
+            (predictions["target"] != "normal").to_numpy(),
+        ),
+    }
+
+
 def evaluate_spatial(predictions: pd.DataFrame, instances: pd.DataFrame) -> dict[str, Any]:
     """Return the metrics of the second mode, beside what sees no image.
 
@@ -67,6 +84,7 @@ def evaluate_spatial(predictions: pd.DataFrame, instances: pd.DataFrame) -> dict
         "accuracy_interval_by_photo": group_bootstrap_interval(
             is_correct, predictions["source_group"].to_numpy()
         ),
+        **_calibration(predictions, is_correct),
         "baselines": evaluate_baselines(predictions, labelled, "answer"),
         "known_to_baselines": {name: list(known) for name, known in BLIND_BASELINES.items()},
     }

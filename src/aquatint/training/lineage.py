@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from aquatint.params import RunParams
+from aquatint.params import RunParams, StageParams
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from aquatint.models.backbone import Backbone
+    from aquatint.training.objective import FitResult
 
 _LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "kedro")
 
@@ -48,6 +51,39 @@ def environment() -> dict[str, str]:
     return {name: version(name) for name in _LIBRARIES} | {
         "python": platform.python_version(),
         "machine": platform.machine(),
+    }
+
+
+def conditions(run: RunParams, code: Callable[..., object]) -> dict[str, Any]:
+    """What decides a training's numbers beside its plan and data, for its fingerprint.
+
+    Args:
+        run: Seed, precision, threads, processes.
+        code: Function that trains; its module and all it imports of this project count.
+    """
+    from aquatint.source_digest import source_digest
+    from aquatint.training.precision import prepare_device
+
+    return {
+        "run": run_key(run),
+        "device": prepare_device(run).type,
+        "code": source_digest(code),
+        "environment": environment(),
+    }
+
+
+def stage_record(
+    stage: str, params: StageParams, backbone: Backbone, run: RunParams, result: FitResult
+) -> dict[str, Any]:
+    """What every trained checkpoint says about itself; parents and data come on top."""
+    return {
+        "stage": stage,
+        "parents": [],
+        "backbone": {"name": backbone.name, "digest": backbone.digest},
+        "params": params.model_dump(mode="json"),
+        "run": run.model_dump(mode="json"),
+        "efficiency": result.efficiency,
+        "environment": environment(),
     }
 
 

@@ -76,6 +76,18 @@ class Loop:
         return self.params.batch_size * self.params.gradient_accumulation_steps
 
     @property
+    def pass_size(self) -> int:
+        """Samples of one forward and backward pass, over all ranks.
+
+        ``batch_size``, but at least one for each rank as far as the window reaches: a batch of 1
+        accumulated over 4 keeps four GPUs busy. Only where the window is one weighted mean however
+        it is cut; a loss over pairs of a batch depends on the cut.
+        """
+        if self.objective.sample_weights is None:
+            return self.params.batch_size
+        return min(max(self.params.batch_size, num_ranks()), self.window_size)
+
+    @property
     def windows_per_epoch(self) -> int:
         """Optimizer steps of an epoch; the last may be smaller."""
         return math.ceil(len(self.objective.samples) / self.window_size)

@@ -15,10 +15,9 @@ from aquatint.metrics.retrieval import retrieval_metrics
 from aquatint.models.adapters import upgrade_adapter_weights
 from aquatint.models.retrieval_model import RetrievalModel
 from aquatint.params import RunParams, StageParams
-from aquatint.source_digest import source_digest
 from aquatint.training.checkpoint import Checkpoint
 from aquatint.training.fit import fit
-from aquatint.training.lineage import environment, fingerprint, run_key, table_digest
+from aquatint.training.lineage import conditions, fingerprint, stage_record, table_digest
 from aquatint.training.objective import FitResult, Objective, Opening
 from aquatint.training.precision import prepare_device
 from aquatint.training.retrieval_data import RetrievalData, building_groups
@@ -234,10 +233,7 @@ def _training_key(
             "boundary_caches": _cache_digests(feed),
             "backbone": data.backbone.digest,
             "parent": parent.digest if parent else None,
-            "run": run_key(run),
-            "device": prepare_device(run).type,
-            "code": source_digest(train_retrieval),
-            "environment": environment(),
+            **conditions(run, train_retrieval),
         }
     )
 
@@ -253,16 +249,10 @@ def _lineage(
     run: RunParams,
     result: FitResult,
 ) -> dict[str, Any]:
-    parents = [] if parent is None else [_parent_entry(parent)]
     return {
-        "stage": plan.name,
-        "parents": parents,
-        "backbone": {"name": data.backbone.name, "digest": data.backbone.digest},
+        **stage_record(plan.name, plan.params, data.backbone, run, result),
+        "parents": [] if parent is None else [_parent_entry(parent)],
         "data": _table_digests(data.tables),
-        "params": plan.params.model_dump(mode="json"),
-        "run": run.model_dump(mode="json"),
-        "efficiency": result.efficiency,
-        "environment": environment(),
     }
 
 

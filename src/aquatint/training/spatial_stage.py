@@ -16,13 +16,11 @@ from aquatint.losses.answer import class_cross_entropy, weighted_mean
 from aquatint.metrics.classification import classification_metrics
 from aquatint.models.spatial_mlp import SpatialMlp
 from aquatint.params import RunParams, StageParams
-from aquatint.source_digest import source_digest
 from aquatint.training.checkpoint import Checkpoint, load_weights
 from aquatint.training.dialogues import InspectionData
 from aquatint.training.fit import fit
-from aquatint.training.lineage import environment, fingerprint, run_key, table_digest
+from aquatint.training.lineage import conditions, fingerprint, stage_record, table_digest
 from aquatint.training.objective import Objective, Opening
-from aquatint.training.precision import prepare_device
 from aquatint.training.state import TrainingStateFolder
 
 _ANSWERS = {"binary": ("normal", "faulty"), "condition": ("normal", "damaged", "blocked")}
@@ -84,6 +82,11 @@ class SpatialSamples:
         return len(self.rows)
 
     @property
+    def feature_width(self) -> int:
+        """Width of a view's pooled features."""
+        return self._features.shape[1]
+
+    @property
     def sample_weights(self) -> Tensor:
         """Weight of each object, shape (N,)."""
         return self._weights
@@ -138,21 +141,48 @@ def train_spatial(
         Checkpoint at the best validation macro-F1, and the history, one row a step.
     """
     run = run.model_copy(update={"num_processes": 1, "num_nodes": 1})
-    device = prepare_device(run)
     answers = _ANSWERS[plan.target]
-    train_rows = data.instances[data.instances["split"] == "train"]
     types = sorted(data.instances["object_type"].unique())
-    counts = pd.Series(answer_names(train_rows, answers)).value_counts()
-    weights = (
-        inverse_frequency_weights({str(k): int(v) for k, v in counts.items()})
-        if plan.is_weighted
-        else {}
-    )
-    samples = SpatialSamples(data, "train", types, answers, weights)
+    samples = SpatialSamples(data, "train", types, answers, _answer_weights(plan, data, answers))
     val = SpatialSamples(data, "val", types, answers, {})
-    spec: dict[str, Any] = {
+    spec = _network_spec(plan, samples.feature_width, types, answers)
+    torch.manual_seed(run.seed)
+    model = SpatialMlp(**spec["network"])
+    names = [name for name, _ in model.named_parameters()]
+
+    def evaluate(trained: SpatialMlp) -> dict[str, float]:
+        predicted = _logits(trained, val).argmax(1)
+        metrics = classification_metrics(predicted, val.targets, answers)
+        return {"score": metrics["macro_f1"], "accuracy": metrics["accuracy"]}
+
+    key = _training_key(plan, data, run)
+    objective = Objective(samples, _losses, evaluate, sample_weights=samples.sample_weights)
+    opening = Opening({"mlp": names}, lambda epoch: {"mlp"})
+    result = fit(model, objective, opening, plan.params, run, states.for_fingerprint(key))
+    model.load_state_dict(result.best_weights, strict=True)
+    spec |= choose_threshold(_logits(model.cpu(), val), val.targets)
+    record = stage_record("spatial_mlp", plan.params, data.backbone, run, result)
+    checkpoint = Checkpoint(result.best_weights, spec, {"training_key": key, **record})
+    return checkpoint, pd.DataFrame(result.history)
+
+
+def _answer_weights(
+    plan: SpatialPlan, data: InspectionData, answers: tuple[str, ...]
+) -> dict[str, float]:
+    """Weight of each answer by its frequency in train; empty where all count alike."""
+    if not plan.is_weighted:
+        return {}
+    counts = pd.Series(answer_names(data.rows("train"), answers)).value_counts()
+    return inverse_frequency_weights({str(name): int(count) for name, count in counts.items()})
+
+
+def _network_spec(
+    plan: SpatialPlan, feature_width: int, types: list[str], answers: tuple[str, ...]
+) -> dict[str, Any]:
+    """What rebuilds the network, and what its inputs and outputs mean."""
+    return {
         "network": {
-            "feature_width": samples._features.shape[1],
+            "feature_width": feature_width,
             "num_types": len(types),
             "type_width": plan.type_width,
             "num_spatial": len(SPATIAL_FEATURES),
@@ -163,43 +193,19 @@ def train_spatial(
         "types": types,
         "answers": list(answers),
     }
-    torch.manual_seed(run.seed)
-    model = SpatialMlp(**spec["network"])
-    names = [name for name, _ in model.named_parameters()]
 
-    def evaluate(trained: SpatialMlp) -> dict[str, float]:
-        predicted = _logits(trained, val).argmax(1)
-        metrics = classification_metrics(predicted, val.targets, answers)
-        return {"score": metrics["macro_f1"], "accuracy": metrics["accuracy"]}
 
-    key = fingerprint(
+def _training_key(plan: SpatialPlan, data: InspectionData, run: RunParams) -> str:
+    """Fingerprint of all that decides the weights; a state under another key is not resumed."""
+    return fingerprint(
         {
             "plan": {**vars(plan), "params": plan.params.model_dump(mode="json")},
             "instances": table_digest(data.instances.astype(str)),
             "frames": table_digest(data.frames.astype(str)),
             "views": data.views.digest,
-            "run": run_key(run),
-            "device": device.type,
-            "code": source_digest(train_spatial),
-            "environment": environment(),
+            **conditions(run, train_spatial),
         }
     )
-    objective = Objective(samples, _losses, evaluate, sample_weights=samples.sample_weights)
-    opening = Opening({"mlp": names}, lambda epoch: {"mlp"})
-    result = fit(model, objective, opening, plan.params, run, states.for_fingerprint(key))
-    model.load_state_dict(result.best_weights, strict=True)
-    spec |= choose_threshold(_logits(model.cpu(), val), val.targets)
-    lineage = {
-        "training_key": key,
-        "stage": "spatial_mlp",
-        "parents": [],
-        "backbone": {"name": data.backbone.name, "digest": data.backbone.digest},
-        "params": plan.params.model_dump(mode="json"),
-        "run": run.model_dump(mode="json"),
-        "efficiency": result.efficiency,
-        "environment": environment(),
-    }
-    return Checkpoint(result.best_weights, spec, lineage), pd.DataFrame(result.history)
 
 
 def choose_threshold(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -245,7 +251,8 @@ def predict_spatial(checkpoint: Checkpoint, data: InspectionData, split: str) ->
     """Answer for every object of a split with a trained network.
 
     Returns:
-        One row for each object: ids, ``target``, ``predicted``, ``confidence``, ``probabilities``.
+        One row for each object: ids, ``target``, ``predicted``, ``confidence``,
+        ``answers`` and the ``probabilities`` of each.
     """
     spec = checkpoint.spec
     answers = tuple(spec["answers"])
@@ -261,5 +268,6 @@ def predict_spatial(checkpoint: Checkpoint, data: InspectionData, split: str) ->
         target=[answers[i] for i in samples.targets],
         predicted=[answers[i] for i in predicted],
         confidence=chances[np.arange(len(chances)), predicted],
+        answers=pd.Series([list(answers)] * len(chances), samples.rows.index),
         probabilities=chances.tolist(),
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
 from aquatint.nodes.graph import Part
+from aquatint.params import RunParams
 from aquatint.pipelines.inspection import ingest, nodes
 
 VARIANTS = (
@@ -18,6 +20,7 @@ VARIANTS = (
     "position_encoding",
     "spatial_reasoning",
     "every",
+    "shuffled_labels",  # a control: nothing of a picture can be learnt from it
 )
 _RECIPE, _GIVEN = "inspection_ablation", "inspection"
 _TABLES = {"instances": "data.instances", "frames": "features.frames", "views": "features.views"}
@@ -27,6 +30,13 @@ _SETTINGS = {
     "decoding": "evaluation.decoding",
     "viewing": "features.views",
 }
+
+
+def shuffle_labels(instances: pd.DataFrame, run: RunParams) -> pd.DataFrame:
+    """Exchange labels between objects of one type; what still tells them apart is no picture."""
+    from aquatint.data.inspection_tables import shuffle_labels as shuffle
+
+    return shuffle(instances, run.seed)
 
 
 def compare_variants(**results: Any) -> tuple[dict[str, Any], Any]:  # noqa: ANN401
@@ -55,6 +65,15 @@ def render_variants(comparison: dict[str, Any], accuracy_figure: Any) -> str:  #
 def create_ablation() -> Pipeline:
     """Train, judge and table every enhancement on its own, none of them and all."""
     parts = [node for name in VARIANTS for node in _variant(Part(_RECIPE, name))]
+    parts.append(
+        Part(_RECIPE, "shuffled_labels").node(
+            shuffle_labels,
+            "shuffle_labels",
+            {"instances": "data.instances", "run": "params:run"},
+            "instances",
+            ["ingest"],
+        )
+    )
     parts += _reporting(Part(_RECIPE, "reporting"))
     given = {f"{_RECIPE}.{name}": f"{_GIVEN}.{name}" for name in _TABLES.values()}
     parameters = {
@@ -70,6 +89,7 @@ def _variant(part: Part) -> list[Node]:
     prompting, balance = "params:prompts", "params:balance"
     settings = {name: f"params:{place}" for name, place in _SETTINGS.items()}
     data = {**_TABLES, "backbone": "qwen2_vl_backbone", "prompts": "prompts"}
+    learnt = {"instances": "instances"} if part.name == "shuffled_labels" else {}
     return [
         part.node(
             ingest.write_prompts,
@@ -87,6 +107,7 @@ def _variant(part: Part) -> list[Node]:
             f"train_{part.name}",
             {
                 **data,
+                **learnt,
                 **settings,
                 "states": "training_state",
                 "prompting": prompting,

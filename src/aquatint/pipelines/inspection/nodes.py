@@ -18,6 +18,7 @@ from aquatint.pipelines.inspection.params import (
     SpatialMlpParams,
     TuneParams,
     ViewParams,
+    plain,
 )
 from aquatint.training.checkpoint import Checkpoint
 from aquatint.training.state import TrainingStateFolder
@@ -113,31 +114,42 @@ def train_finetune(  # noqa: PLR0913 - typed parameters, which Kedro then valida
     **data: Any,  # noqa: ANN401 - the arguments of bundle_inspection
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train LoRA weights of the language model to name classes, on cached views."""
-    from aquatint.training.answering_losses import AnswerLosses
-    from aquatint.training.answering_stage import AnsweringPlan, train_answering
-    from aquatint.training.balance import Balance
+    from aquatint.training.answering_stage import train_answering
     from aquatint.training.launch import launch
 
-    view_fields = ("kind", "margin", "min_pixels", "max_pixels", "dtype")
+    plan = tuning_plan(classes, balance, prompting, viewing, decoding, params)
+    arguments = (plan, bundle_inspection(**data), run, states)
+    return launch(train_answering, arguments, run, Path(states.root))
+
+
+def tuning_plan(
+    classes: ClassParams,
+    balance: BalanceParams,
+    prompting: PromptParams,
+    viewing: ViewParams,
+    decoding: DecodingParams,
+    params: TuneParams,
+) -> Any:  # noqa: ANN401 - AnsweringPlan, whose module imports torch
+    """Put parameters together as the library takes them."""
+    from aquatint.training.answering_losses import AnswerLosses
+    from aquatint.training.answering_stage import AnsweringPlan
+    from aquatint.training.balance import Balance
 
     rules = ("class_rule", "effective_number_beta", "condition_weights", "max_weight", "sampler")
     toggles = ("class_weighting", "condition_weighting", "oversampling")
-    plan = AnsweringPlan(
+    shown = ("kind", "margin", "min_pixels", "max_pixels", "dtype")
+    return AnsweringPlan(
         params=params,
         lora=params.lora.model_dump(),
-        balance=Balance(
-            **params.model_dump(include=set(rules)), **balance.model_dump(include=set(toggles))
-        ),
+        balance=Balance(**plain(params, *rules), **plain(balance, *toggles)),
         losses=AnswerLosses(params.loss, params.focal_gamma, params.focal_alpha),
         decoding=_decoding(decoding),
         num_val=params.num_val,
         has_head=params.answer == "head",
         class_map=classes.class_map,
         style=prompting.model_dump(),
-        views=viewing.model_dump(include=set(view_fields)),
+        views=plain(viewing, *shown),
     )
-    arguments = (plan, bundle_inspection(**data), run, states)
-    return launch(train_answering, arguments, run, Path(states.root))
 
 
 def merge_finetune(backbone: Backbone, checkpoint: Checkpoint, run: RunParams) -> Any:  # noqa: ANN401 - light

@@ -107,6 +107,8 @@ class PromptParams(Params):
 class ViewParams(Params):
     """How objects are shown and encoded."""
 
+    without_effect = frozenset({"batch_size"})
+
     kind: Literal["crop", "image", "image_with_box"]
     margin: float = Field(ge=1)  # of a crop, relative to the longer side of its box
     min_pixels: PositiveInt

@@ -127,65 +127,54 @@ def render_inspection(  # noqa: PLR0913 - one argument for each catalog entry
     )
 
 
+_METRICS = {f"{name}_metrics": f"{name}.metrics" for name in ("zero_shot", "finetune")}
+_FIGURE_NAMES = {f"{name}_figure": f"{name}_figure" for name in _FIGURES}
+_COMPARED = {
+    **_METRICS,
+    "params": "params:report",
+    "image_use": "finetune.image_use",
+    "second_mode": "spatial_mlp.metrics",
+    "zero_shot_predictions": "zero_shot.predictions",
+    "finetune_predictions": "finetune.predictions",
+}
+_SAMPLED = {
+    "folder": "data.raw",
+    "instances": "data.instances",
+    "tuned": "finetune.predictions",
+    "untouched": "zero_shot.predictions",
+    "params": "params:report",
+}
+_RECORDED = {
+    "predictions": "zero_shot.predictions",
+    "metrics": "zero_shot.metrics",
+    "instances": "data.instances",
+    "checkpoint": "finetune.checkpoint",
+    "history": "finetune.history",
+    "prompting": "params:data.prompts",
+    "balance": "params:finetune.balance",
+}
+_RENDERED = {
+    **_METRICS,
+    **_FIGURE_NAMES,
+    "comparison": "comparison",
+    "samples": "samples",
+    "analysis": "data.analysis",
+    "rejects": "data.rejects",
+    "checkpoint": "finetune.checkpoint",
+}
+
+
 def report_nodes(part: Part) -> list[Node]:
     """Nodes of the part ``reporting``."""
-    metrics = {f"{name}_metrics": f"{name}.metrics" for name in ("zero_shot", "finetune")}
-    params = {"params": "params:report"}
-    history, checkpoint = {"history": "finetune.history"}, {"checkpoint": "finetune.checkpoint"}
-    figures = {f"{name}_figure": f"{name}_figure" for name in _FIGURES}
-    instances = {"instances": "data.instances"}
+    drawn = {"comparison": "comparison", **_METRICS, "history": "finetune.history"}
+    records = ["zeroshot_results", "training_info_enhanced", "training_log"]
     plan: list[tuple[Callable[..., object], dict[str, str], list[str] | str]] = [
-        (
-            compare_inspection,
-            {
-                **metrics,
-                **params,
-                "image_use": "finetune.image_use",
-                "second_mode": "spatial_mlp.metrics",
-                "zero_shot_predictions": "zero_shot.predictions",
-                "finetune_predictions": "finetune.predictions",
-            },
-            "comparison",
-        ),
+        (compare_inspection, _COMPARED, "comparison"),
         (summarise_inspection, {"comparison": "comparison"}, "summary"),
-        (draw_inspection, {"comparison": "comparison", **metrics, **history}, list(figures)),
-        (
-            sample_inspection,
-            {
-                "folder": "data.raw",
-                "tuned": "finetune.predictions",
-                "untouched": "zero_shot.predictions",
-                **instances,
-                **params,
-            },
-            "samples",
-        ),
-        (
-            write_source_records,
-            {
-                "predictions": "zero_shot.predictions",
-                "metrics": "zero_shot.metrics",
-                "prompting": "params:data.prompts",
-                "balance": "params:finetune.balance",
-                **instances,
-                **checkpoint,
-                **history,
-            },
-            ["zeroshot_results", "training_info_enhanced", "training_log"],
-        ),
-        (
-            render_inspection,
-            {
-                "comparison": "comparison",
-                "samples": "samples",
-                "analysis": "data.analysis",
-                "rejects": "data.rejects",
-                **metrics,
-                **checkpoint,
-                **figures,
-            },
-            "report",
-        ),
+        (draw_inspection, drawn, list(_FIGURE_NAMES)),
+        (sample_inspection, _SAMPLED, "samples"),
+        (write_source_records, _RECORDED, records),
+        (render_inspection, _RENDERED, "report"),
     ]
     return [
         part.node(func, func.__name__, inputs, outputs, ["report"])
