@@ -344,9 +344,7 @@ def test_changed_code_does_not_resume_the_state(
     from pathlib import Path
 
     train_retrieval(make_plan(), retrieval_data, None, run_params, states)
-    monkeypatch.setattr(
-        "aquatint.training.retrieval_stage.source_digest", lambda func: "other code"
-    )
+    monkeypatch.setattr("aquatint.source_digest.source_digest", lambda func: "other code")
     train_retrieval(make_plan(), retrieval_data, None, run_params, states)
     assert len(list(Path(states.root).iterdir())) == 2
 
