@@ -11,9 +11,14 @@ from aquatint.metrics.paired import group_bootstrap_interval, mcnemar
 from aquatint.reports.blocks import Block, Cell, Chart, Row, Section, Table, Text, Tone
 from aquatint.reports.inspection_figures import COLORS, draw_bars
 from aquatint.reports.page import render_page
-from aquatint.reports.wording import format_interval, format_percent, format_points
+from aquatint.reports.wording import (
+    format_interval,
+    format_p_value,
+    format_percent,
+    format_points,
+)
 
-_REFERENCE = "none"
+_REFERENCE, _CONTROL = "none", "shuffled_labels"
 
 
 def compare_variants(
@@ -52,7 +57,10 @@ def compare_variants(
         }
     baselines = metrics[_REFERENCE]["baselines"]
     bars = [("type only, no image", baselines["type_only"], COLORS["blind"])]
-    bars += [(_label(name), values, COLORS["ablation"]) for name, values in rows.items()]
+    bars += [
+        (_label(name), values, COLORS["blind" if name == _CONTROL else "ablation"])
+        for name, values in rows.items()
+    ]
     return {"variants": rows, "baselines": baselines}, draw_bars(bars)
 
 
@@ -82,7 +90,7 @@ def _table(comparison: dict[str, Any]) -> Table:
             ),
             Cell(
                 format_points(values["difference"]),
-                f"p = {values['mcnemar']['p_value']:.3f}",
+                format_p_value(values["mcnemar"]["p_value"]),
                 _tone(values["difference_interval"]),
             ),
         ]

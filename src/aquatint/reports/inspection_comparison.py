@@ -8,7 +8,12 @@ import numpy as np
 import pandas as pd
 
 from aquatint.metrics.paired import group_bootstrap_interval, mcnemar
-from aquatint.reports.wording import format_interval, format_percent, format_points
+from aquatint.reports.wording import (
+    format_interval,
+    format_p_value,
+    format_percent,
+    format_points,
+)
 
 _HEADLINE = (
     "accuracy",
@@ -143,8 +148,7 @@ def _difference_finding(words: str, test: dict[str, Any]) -> dict[str, str]:
     low, high = interval
     outcome = "better" if low > 0 else "worse" if high < 0 else "unclear"
     verdict = {"better": "better", "worse": "worse", "unclear": "no clear difference"}[outcome]
-    p_value = test["p_value"]
-    shown = "p < 0.0001" if p_value < 1e-4 else f"p = {p_value:.4f}"
+    shown = format_p_value(test["p_value"])
     return {
         "outcome": outcome,
         "text": f"{words}: {verdict}, {format_points(test['difference'])} points "

@@ -45,6 +45,11 @@ def format_points(difference: float | None) -> str:
     return NOTHING if difference is None else _signed(100 * difference, 1)
 
 
+def format_p_value(p_value: float) -> str:
+    """Return a test's p with four digits; none is 0."""
+    return "p < 0.0001" if p_value < 1e-4 else f"p = {p_value:.4f}"
+
+
 def format_interval(interval: list[float] | None) -> str:
     """Return both ends of an interval of shares, in percent."""
     if interval is None:
