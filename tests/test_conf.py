@@ -19,6 +19,7 @@ RECIPES = (
     "inspection",
     "inspection_dry_run",
     "inspection_ablation",
+    "pixel_goals",
 )
 
 
@@ -30,7 +31,8 @@ def context(env, tmp_path, **params):
 
 def test_there_are_the_environments_that_the_docs_name():
     assert ENVIRONMENTS == [
-        "airborne", "base", "elpv", "internvl3_1b", "qwen2_vl_2b", "qwen2_vl_7b", "test",
+        "airborne", "base", "elpv", "internvl3_1b", "internvla_n1", "qwen2_vl_2b", "qwen2_vl_7b",
+        "test",
     ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from aquatint.catalog import ProvenanceCatalog
+from aquatint.params import RunParams
 from aquatint.provenance import Provenance
 from aquatint.training.checkpoint import Checkpoint
 
@@ -33,6 +34,7 @@ _SHOWN = (
     ".zeroshot_results",
     ".training_info_enhanced",
     ".training_log",
+    ".labelled",
     ".page",
 )
 
@@ -142,7 +144,7 @@ class TrackingHooks:
     def before_pipeline_run(self, catalog: DataCatalog) -> None:
         """Remember the catalog, and fail now rather than after hours if a tracker is missing."""
         self._catalog = catalog
-        for tracker in catalog.load("params:run").trackers:
+        for tracker in _run_params(catalog).trackers:
             _import_tracker(tracker)
 
     @hook_impl
@@ -152,11 +154,16 @@ class TrackingHooks:
             return
         folder = self._catalog.get("tracking").folder
         version = self._catalog.get(dataset_name).resolve_save_version()
-        for tracker in self._catalog.load("params:run").trackers:
+        for tracker in _run_params(self._catalog).trackers:
             folder.mkdir(parents=True, exist_ok=True)
             recipe, part, _ = dataset_name.split(".")
             _TRACKERS[tracker](folder, f"{recipe}-{part}-{version}", part, data)
             logger.info("Logged %s to %s below %s.", dataset_name, tracker, folder)
+
+
+def _run_params(catalog: DataCatalog) -> RunParams:
+    """The run's parameters; plain values where no node of the pipeline reads them."""
+    return RunParams.model_validate(catalog.load("params:run"))
 
 
 def _import_tracker(name: str) -> ModuleType:

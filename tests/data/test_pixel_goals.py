@@ -31,7 +31,7 @@ def ray_depth(pose, walls=(), intrinsics=K, size=SIZE):
         for x, low, high, height in walls:
             reach = (x - eye[0]) / rays[..., 0]
             y, z = eye[1] + reach * rays[..., 1], eye[2] + reach * rays[..., 2]
-            is_hit = (reach > 0) & (low <= y) & (y <= high) & (0 <= z) & (z <= height)
+            is_hit = (reach > 0) & (low <= y) & (y <= high) & (z >= 0) & (z <= height)
             depth = np.where(is_hit & ((depth == 0) | (reach < depth)), reach, depth)
     return depth
 

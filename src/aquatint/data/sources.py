@@ -62,3 +62,14 @@ class DetectedPhotos:
     image_root: str
     detections_file: str
     label_root: str
+
+
+@dataclass(frozen=True)
+class TrajectoryFolder:
+    """Trajectories that follow instructions, in the layout of VLN-CE's.
+
+    Attributes:
+        root: Folder of the sets, ``traj_data`` as published; paths of frames are relative to it.
+    """
+
+    root: str

@@ -74,8 +74,8 @@ def parse_trajectory_name(name: str, known: Collection[str]) -> TrajectorySet:
     match = _PATTERN.fullmatch(name)
     if match is None:
         raise ValueError(
-            f"{name!r} is no trajectory set; a name is <set>_<height>cm_<pitch>_<pitch after looking "
-            f"down>[%<percent>], like {sorted(known)[0]}%30."
+            f"{name!r} is no trajectory set; a name is <set>_<height>cm_<pitch>_<pitch after "
+            f"looking down>[%<percent>], like {sorted(known)[0]}%30."
         )
     found = TrajectorySet(
         match["set"],

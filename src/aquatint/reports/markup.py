@@ -2,13 +2,14 @@
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from aquatint.reports.templates import gallery, objects, page
+from aquatint.reports.templates import gallery, goals, objects, page
 
 # Templates are Python text, not files: then a changed one makes the report stale, like all code.
 TEMPLATES = Environment(
     loader=DictLoader(
         {
             "gallery.html": gallery.HTML,
+            "goals.html": goals.HTML,
             "objects.html": objects.OBJECTS,
             "photos.html": objects.PHOTOS,
             "page.html": page.HTML,

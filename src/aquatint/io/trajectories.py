@@ -1,0 +1,98 @@
+"""Instruction-following trajectories: a user's own, those of the world, and labelled ones."""
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kedro.io.core import DatasetError
+
+from aquatint.data.goal_tables import LabelledTrajectories
+from aquatint.data.sources import TrajectoryFolder
+from aquatint.io.artefact import ArtefactDataset
+from aquatint.io.folders import FolderDataset
+from aquatint.io.world import write_once
+from aquatint.storage import file_digest, publish_folder, verify_folder
+
+_COMPARED = {".jsonl", ".json", ".parquet"}
+
+
+class TrajectoryFolderDataset(FolderDataset):
+    """A user's own trajectories.
+
+    Args:
+        filepath: Folder of the sets: ``<filepath>/<set>/<scene>/{meta,data,videos}``.
+        metadata: Kedro-Viz layer and other notes; not used here.
+    """
+
+    def load(self) -> TrajectoryFolder:
+        """Hand out the folder.
+
+        Raises:
+            DatasetError: If it is missing.
+        """
+        if not self.folder.is_dir():
+            raise DatasetError(
+                f"Trajectories need the folder {self.folder}, which is missing. Point filepath of "
+                "this catalog entry at the folder of your sets (docs/recipes/pixel_goals.md)."
+            )
+        return TrajectoryFolder(str(self.folder))
+
+    @property
+    def content_digest(self) -> str:
+        """Digest of tables' content, and of names, sizes and times of the frames."""
+        total = hashlib.sha256()
+        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+            stat = path.stat()
+            is_table = path.suffix in _COMPARED
+            state = file_digest(path) if is_table else f"{stat.st_size} {stat.st_mtime_ns}"
+            total.update(f"{path.relative_to(self.folder)} {state}\n".encode())
+        return total.hexdigest()
+
+
+class TownTrajectoriesDataset(TrajectoryFolderDataset):
+    """Trajectories over the world's towns that fly themselves once, on first load.
+
+    Args:
+        filepath: Folder below which the world is written.
+        world: Arguments of ``aquatint.world.town.TownWorldSpec``.
+        metadata: Kedro-Viz layer and other notes; not used here.
+    """
+
+    def __init__(
+        self, *, filepath: str, world: dict[str, Any], metadata: dict[str, Any] | None = None
+    ) -> None:
+        from aquatint.training.lineage import fingerprint
+        from aquatint.world.town import FORMAT_VERSION, TownWorldSpec
+
+        self._spec = TownWorldSpec(**world)
+        digest = fingerprint({"spec": asdict(self._spec), "format": FORMAT_VERSION})
+        folder = f"{filepath}/world_{digest[:12]}"
+        super().__init__(filepath=f"{folder}/traj_data", metadata=metadata)
+
+    def load(self) -> TrajectoryFolder:
+        """Write the world unless it is there, then hand out its folder."""
+        from aquatint.world.town import is_complete, write_town
+
+        write_once(self.folder.parent, self._spec, is_complete, write_town)
+        return super().load()
+
+    def _exists(self) -> bool:
+        return True
+
+
+class LabelledTrajectoriesDataset(ArtefactDataset[Any]):
+    """Parquet files of trajectories with the columns of their goals.
+
+    A node saves ``LabelledTrajectories`` and gets the folder's path back.
+    """
+
+    is_folder = True
+
+    def _read(self, path: Path) -> str:
+        verify_folder(path)
+        return str(path)
+
+    def _write(self, path: Path, data: LabelledTrajectories) -> None:
+        manifest = {"set": data.chosen.token, "flights": int(data.goals["flight_id"].nunique())}
+        publish_folder(path, data.write, manifest)

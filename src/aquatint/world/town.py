@@ -1,0 +1,247 @@
+"""Instruction-following flights over towns, written as VLN-CE's trajectories are published."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from tqdm import tqdm
+
+from aquatint.world.arrays import FloatArray
+from aquatint.world.scenes import make_scene
+from aquatint.world.town_agent import AgentSpec, camera_pose, look
+from aquatint.world.town_map import TownMap
+from aquatint.world.town_routes import Route, sample_route
+
+FORMAT_VERSION = 1
+WORLD_FILE = "world.json"
+SET_NAME = "town"
+INSTRUCTION_MARK = "<INSTRUCTION_SEP>"
+_JPEG_QUALITY = 90
+_CHUNK = 1000
+_MAX_DEPTH_MM = 65_535
+_MAX_SCENES = 9_999
+
+
+@dataclass(frozen=True)
+class TownWorldSpec:
+    """What to write.
+
+    Args:
+        num_scenes: Towns, each with flights of its own.
+        flights_per_scene: Flights over each; fewer where landmarks are rare.
+        size_px: Edge of the frames.
+        seed: Seed of everything.
+        has_flaws: Whether some flights have the faults of real data, listed in ``world.json``.
+    """
+
+    num_scenes: int
+    flights_per_scene: int
+    size_px: int
+    seed: int
+    has_flaws: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("num_scenes", "flights_per_scene", "size_px"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.num_scenes > _MAX_SCENES:
+            raise ValueError(f"num_scenes must not exceed {_MAX_SCENES}.")
+
+    @property
+    def agent(self) -> AgentSpec:
+        """The agent that flies."""
+        return AgentSpec(size_px=self.size_px)
+
+    @property
+    def token(self) -> str:
+        """Name of the set, as its grammar writes height and pitches."""
+        agent = self.agent
+        return f"{SET_NAME}_{_height_cm(agent)}cm_{agent.pitch_deg}_{agent.look_down_deg}"
+
+
+def write_town(folder: Path, spec: TownWorldSpec, num_processes: int = 2) -> None:
+    """Fly, render and write everything; the folder appears under its name when it is complete.
+
+    Args:
+        folder: Folder to create. One that an earlier call wrote is replaced.
+        spec: What to write.
+        num_processes: Processes to render with; the result does not depend on it.
+
+    Raises:
+        ValueError: The folder holds something that this function did not write.
+    """
+    folder = Path(folder).absolute()
+    if folder.exists() and not (folder / WORLD_FILE).is_file():
+        raise ValueError(f"{folder} exists but has no {WORLD_FILE} of write_town; move it away.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        counts = list(tqdm(_write_scenes(partial, spec, num_processes), total=spec.num_scenes,
+                           desc="flying over towns", disable=None, leave=False))  # fmt: skip
+        flaws = _add_flaws(partial, spec, counts) if spec.has_flaws else []
+        world = {"format_version": FORMAT_VERSION, "spec": asdict(spec), "flaws": flaws}
+        (partial / WORLD_FILE).write_text(json.dumps(world, indent=1) + "\n")
+        partial.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def is_complete(folder: Path, spec: TownWorldSpec) -> bool:
+    """Whether a folder was written to its end, in this format and by this spec."""
+    path = Path(folder) / WORLD_FILE
+    if not path.is_file():
+        return False
+    world = json.loads(path.read_text())
+    return world["format_version"] == FORMAT_VERSION and world["spec"] == asdict(spec)
+
+
+def scene_name(number: int) -> str:
+    """Name of a town, counted from 0."""
+    return f"scene_{number:04d}"
+
+
+def scene_seed(spec: TownWorldSpec, number: int) -> int:
+    """Seed of a town; no two of any world meet."""
+    return spec.seed * (_MAX_SCENES + 1) + number
+
+
+def _height_cm(agent: AgentSpec) -> int:
+    return round(100 * agent.altitude_m)
+
+
+def _write_scenes(folder: Path, spec: TownWorldSpec, num_processes: int) -> Iterator[int]:
+    tasks = [(folder, spec, number) for number in range(spec.num_scenes)]
+    if min(num_processes, len(tasks)) == 1:
+        yield from map(_write_scene, tasks)
+        return
+    # Spawned: a forked child would inherit threads of numpy and torch in any state.
+    pool = ProcessPoolExecutor(min(num_processes, len(tasks)), mp_context=get_context("spawn"))
+    try:
+        yield from pool.map(_write_scene, tasks)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_scene(task: tuple[Path, TownWorldSpec, int]) -> int:
+    """Write one town's flights and return how many there are."""
+    folder, spec, number = task
+    agent = spec.agent
+    seed = scene_seed(spec, number)
+    scene = make_scene(seed)
+    town = TownMap(scene, agent.altitude_m, agent.clearance_m, agent.radius_m)
+    rng = np.random.default_rng([seed, 91])
+    drawn = (sample_route(scene, town, agent, rng) for _ in range(spec.flights_per_scene))
+    routes = [route for route in drawn if route is not None]
+    place = folder / "traj_data" / SET_NAME / scene_name(number)
+    (place / "meta").mkdir(parents=True)
+    for index, route in enumerate(routes):
+        _write_frames(place, scene, route, agent, index)
+        _write_table(place, route, agent, index)
+    _write_meta(place / "meta", routes, agent)
+    return len(routes)
+
+
+def _write_frames(place: Path, scene: Any, route: Route, agent: AgentSpec, index: int) -> None:  # noqa: ANN401 - Scene
+    height = _height_cm(agent)
+    for pitch in sorted({agent.pitch_deg, agent.look_down_deg}):
+        folders = {
+            kind: place / "videos" / f"chunk-{index // _CHUNK:03d}"
+            / f"observation.images.{kind}.{height}cm_{pitch}deg"
+            for kind in ("rgb", "depth")
+        }  # fmt: skip
+        for folder in folders.values():
+            folder.mkdir(parents=True, exist_ok=True)
+        for frame, state in enumerate(route.states):
+            view = look(scene, state, agent, pitch)
+            name = f"episode_{index:06d}_{frame}"
+            Image.fromarray(view.rgb).save(folders["rgb"] / f"{name}.jpg", quality=_JPEG_QUALITY)
+            depth_mm = (view.depth_m * 1000).clip(0, _MAX_DEPTH_MM).astype(np.uint16)
+            Image.fromarray(depth_mm).save(folders["depth"] / f"{name}.png", compress_level=1)
+
+
+def _write_table(place: Path, route: Route, agent: AgentSpec, index: int) -> None:
+    """One row a frame; the action of a frame stands in the row after it, as published."""
+    actions = [0, *(int(action) for action in route.actions[:-1])]
+    columns: dict[str, Any] = {
+        "action": pa.array(actions, pa.int64()),
+        "timestamp": pa.array([float(frame) for frame in range(len(actions))], pa.float32()),
+        "frame_index": pa.array(range(len(actions)), pa.int64()),
+        "episode_index": pa.array([index] * len(actions), pa.int64()),
+    }
+    for pitch in sorted({agent.pitch_deg, agent.look_down_deg}):
+        poses = [camera_pose(state, agent, pitch).tolist() for state in route.states]
+        columns[f"pose.{_height_cm(agent)}cm_{pitch}deg"] = pa.array(
+            poses, pa.list_(pa.list_(pa.float64()))
+        )
+    folder = place / "data" / f"chunk-{index // _CHUNK:03d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), folder / f"episode_{index:06d}.parquet")
+
+
+def _write_meta(folder: Path, routes: list[Route], agent: AgentSpec) -> None:
+    episodes: list[dict[str, Any]] = [
+        {"episode_index": index, "tasks": [INSTRUCTION_MARK.join(route.instructions)],
+         "length": len(route.states)}
+        for index, route in enumerate(routes)
+    ]  # fmt: skip
+    tasks = [{"task_index": row["episode_index"], "task": row["tasks"][0]} for row in episodes]
+    info = {
+        "codebase_version": "v2.1",
+        "total_episodes": len(routes),
+        "total_frames": sum(len(route.states) for route in routes),
+        "chunks_size": _CHUNK,
+        "horizontal_fov_deg": agent.fov_deg,
+        "image_size_px": [agent.size_px, agent.size_px],
+        "camera_axes": "opencv",
+    }
+    (folder / "info.json").write_text(json.dumps(info, indent=1))
+    for name, rows in (("episodes", episodes), ("tasks", tasks)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _add_flaws(folder: Path, spec: TownWorldSpec, counts: list[int]) -> list[dict[str, str]]:
+    """Faults of real data in three flights: depth that is lost, a frame cut off, a broken pose."""
+    flights = [(scene, index) for scene, count in enumerate(counts) for index in range(count)]
+    if len(flights) < 20:  # so that nothing of a tiny world is lost
+        return []
+    height, pitch = _height_cm(spec.agent), spec.agent.look_down_deg
+    flaws = []
+    for kind, (scene, index) in zip(
+        ("lost depth", "cut frame", "broken pose"), flights[4 :: len(flights) // 4], strict=False
+    ):
+        place = folder / "traj_data" / SET_NAME / scene_name(scene)
+        name = (
+            f"videos/chunk-000/observation.images.{{}}.{height}cm_{pitch}deg/episode_{index:06d}_0"
+        )
+        if kind == "lost depth":
+            (place / f"{name.format('depth')}.png").unlink()
+        elif kind == "cut frame":
+            path = place / f"{name.format('rgb')}.jpg"
+            path.write_bytes(path.read_bytes()[:100])
+        else:
+            _break_pose(place / "data/chunk-000" / f"episode_{index:06d}.parquet", height, pitch)
+        flaws.append({"kind": kind, "flight": f"{SET_NAME}/{scene_name(scene)}/{index:06d}"})
+    return flaws
+
+
+def _break_pose(path: Path, height: int, pitch: int) -> None:
+    table = pq.read_table(path)
+    name = f"pose.{height}cm_{pitch}deg"
+    poses: FloatArray = np.array(table[name].to_pylist())
+    poses[1, 0, 3] = np.nan
+    column = pa.array(poses.tolist(), pa.list_(pa.list_(pa.float64())))
+    pq.write_table(table.set_column(table.schema.get_field_index(name), name, column), path)
