@@ -20,6 +20,7 @@ RECIPES = (
     "inspection_dry_run",
     "inspection_ablation",
     "pixel_goals",
+    "cma",
 )
 
 

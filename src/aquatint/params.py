@@ -17,7 +17,7 @@ from pydantic import (
 
 from aquatint.parameter_names import suggest
 
-LossName = Literal["itc", "itm", "bbox", "spatial", "caption", "answer"]
+LossName = Literal["itc", "itm", "bbox", "spatial", "caption", "answer", "action", "progress"]
 
 
 class Params(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from aquatint.pipelines import inspection, pixel_goals, robosense, two_stage
+from aquatint.pipelines import cma, inspection, pixel_goals, robosense, two_stage
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -16,6 +16,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "inspection": inspection.create_pipeline(),
         "inspection_dry_run": inspection.create_dry_run(),
         "inspection_ablation": inspection.create_ablation(),
+        "cma": cma.create_pipeline(),
         "pixel_goals": pixel_goals.create_pipeline(),
     }
     return {"__default__": recipes["two_stage"], **recipes}

@@ -26,7 +26,7 @@ def bare_name(node):
 def test_the_rules_see_every_recipe():
     assert set(RECIPES) == {
         "two_stage", "two_stage_dry_run", "robosense", "inspection",
-        "inspection_dry_run", "inspection_ablation", "pixel_goals",
+        "inspection_dry_run", "inspection_ablation", "pixel_goals", "cma",
     }  # fmt: skip
     assert len(NODES) > 25
 
@@ -64,7 +64,7 @@ def test_parameters_are_typed_where_kedro_can_see_it(recipe, node):
 
 def test_a_training_returns_checkpoint_and_history_and_keeps_its_state():
     trainings = [node for _, node in NODES if "train" in node.tags]
-    assert len(trainings) == 3 + 2 + 8
+    assert len(trainings) == 3 + 2 + 8 + 2
     for node in trainings:
         assert [name.rpartition(".")[2] for name in node.outputs] == ["checkpoint", "history"]
         assert any(name.endswith(".training_state") for name in node.inputs)

@@ -73,3 +73,16 @@ class TrajectoryFolder:
     """
 
     root: str
+
+
+@dataclass(frozen=True)
+class FlightRecordings:
+    """Recordings in the layout of VLN-PE's.
+
+    Attributes:
+        root: Folder of the scan sets: train, val_seen, val_unseen.
+        embeddings_file: Gzipped JSON with one vector for each word, in the order of the numbers.
+    """
+
+    root: str
+    embeddings_file: str

@@ -8,7 +8,7 @@ from typing import Any
 from kedro.io.core import DatasetError
 
 from aquatint.data.goal_tables import LabelledTrajectories
-from aquatint.data.sources import TrajectoryFolder
+from aquatint.data.sources import FlightRecordings, TrajectoryFolder
 from aquatint.io.artefact import ArtefactDataset
 from aquatint.io.folders import FolderDataset
 from aquatint.io.world import write_once
@@ -41,13 +41,7 @@ class TrajectoryFolderDataset(FolderDataset):
     @property
     def content_digest(self) -> str:
         """Digest of tables' content, and of names, sizes and times of the frames."""
-        total = hashlib.sha256()
-        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
-            stat = path.stat()
-            is_table = path.suffix in _COMPARED
-            state = file_digest(path) if is_table else f"{stat.st_size} {stat.st_mtime_ns}"
-            total.update(f"{path.relative_to(self.folder)} {state}\n".encode())
-        return total.hexdigest()
+        return _state_digest(self.folder)
 
 
 class TownTrajectoriesDataset(TrajectoryFolderDataset):
@@ -96,3 +90,122 @@ class LabelledTrajectoriesDataset(ArtefactDataset[Any]):
     def _write(self, path: Path, data: LabelledTrajectories) -> None:
         manifest = {"set": data.chosen.token, "flights": int(data.goals["flight_id"].nunique())}
         publish_folder(path, data.write, manifest)
+
+
+class FlightRecordingsDataset(FolderDataset):
+    """A user's own recordings in the layout of VLN-PE's.
+
+    Args:
+        filepath: Folder with ``traj_data/r2r/<scan set>/<scene>`` and
+            ``raw_data/r2r/embeddings.json.gz``.
+        metadata: Kedro-Viz layer and other notes; not used here.
+    """
+
+    def load(self) -> FlightRecordings:
+        """Hand out the folder.
+
+        Raises:
+            DatasetError: If recordings or vectors are missing.
+        """
+        root = self.folder / "traj_data" / "r2r"
+        vectors = self.folder / "raw_data" / "r2r" / "embeddings.json.gz"
+        missing = [str(path) for path in (root, vectors) if not path.exists()]
+        if missing:
+            raise DatasetError(
+                f"Recordings need {root} and {vectors}; missing: {', '.join(missing)}. Point "
+                "filepath of this catalog entry at your folder (docs/recipes/cma.md)."
+            )
+        return FlightRecordings(str(root), str(vectors))
+
+    @property
+    def content_digest(self) -> str:
+        """Digest of tables' content, and of names, sizes and times of the arrays."""
+        return _state_digest(self.folder)
+
+
+class TownRecordingsDataset(FlightRecordingsDataset):
+    """Recordings over the world's towns that fly themselves once, on first load.
+
+    Args:
+        filepath: Folder below which the world is written.
+        world: Arguments of ``aquatint.world.town_records.TownRecordsSpec``.
+        metadata: Kedro-Viz layer and other notes; not used here.
+    """
+
+    def __init__(
+        self, *, filepath: str, world: dict[str, Any], metadata: dict[str, Any] | None = None
+    ) -> None:
+        folder, self._spec = _records_folder(filepath, world)
+        super().__init__(filepath=str(folder / "vln_pe"), metadata=metadata)
+
+    def load(self) -> FlightRecordings:
+        """Write the world unless it is there, then hand out its folder."""
+        _ensure_records(self.folder.parent, self._spec)
+        return super().load()
+
+    def _exists(self) -> bool:
+        return True
+
+
+class TownSimulatorDataset(FolderDataset):
+    """The towns of ``TownRecordingsDataset`` to fly over in closed loop.
+
+    Args:
+        filepath: Folder below which the world is written.
+        world: Arguments of ``aquatint.world.town_records.TownRecordsSpec``.
+        split: Episodes of which split: ``val_seen`` or ``val_unseen``.
+        metadata: Kedro-Viz layer and other notes; not used here.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        world: dict[str, Any],
+        split: str = "val_unseen",
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        folder, self._spec = _records_folder(filepath, world)
+        self._split = split
+        super().__init__(filepath=str(folder), metadata=metadata)
+
+    def load(self) -> Any:  # noqa: ANN401 - TownSimulator, of the world
+        """Write the world unless it is there, then hand out its simulator."""
+        from aquatint.world.town_simulator import TownSimulator
+
+        _ensure_records(self.folder, self._spec)
+        return TownSimulator(self.folder, self._spec, self._split)
+
+    @property
+    def content_digest(self) -> str:
+        """The world's arguments, which are the folder's name, and the split."""
+        return f"{self.folder.name} {self._split}"
+
+    def _exists(self) -> bool:
+        return True
+
+
+def _records_folder(filepath: str, world: dict[str, Any]) -> tuple[Path, Any]:
+    from aquatint.training.lineage import fingerprint
+    from aquatint.world.town_records import FORMAT_VERSION, TownRecordsSpec
+
+    spec = TownRecordsSpec(**world)
+    digest = fingerprint({"spec": asdict(spec), "format": FORMAT_VERSION})
+    return Path(filepath) / f"records_{digest[:12]}", spec
+
+
+def _ensure_records(folder: Path, spec: Any) -> None:  # noqa: ANN401 - imported late
+    from aquatint.world.town_records import is_complete, write_records
+
+    write_once(folder, spec, is_complete, write_records)
+
+
+def _state_digest(folder: Path) -> str:
+    """Digest of tables' and lists' content, and of names, sizes and times of all other files."""
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        stat = path.stat()
+        is_table = path.suffix in _COMPARED
+        state = file_digest(path) if is_table else f"{stat.st_size} {stat.st_mtime_ns}"
+        total.update(f"{path.relative_to(folder)} {state}\n".encode())
+    return total.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,13 +43,27 @@ class Route:
     landmark: str
 
 
+@dataclass(frozen=True)
+class FlightRule:
+    """What flights are drawn.
+
+    Args:
+        min_length_m: Least length of the shortest way.
+        max_length_m: Largest length of it.
+        max_steps: Most actions, STOP included.
+        gust_share: Share of the steps behind which a gust turns the agent by up to 60 degrees, and
+            the expert turns back: who learns from flights without any has never seen how to come
+            back to the way.
+    """
+
+    min_length_m: float = 15.0
+    max_length_m: float = 60.0
+    max_steps: int = 60
+    gust_share: float = 0.0
+
+
 def sample_route(
-    scene: Scene,
-    town: TownMap,
-    spec: AgentSpec,
-    rng: Rng,
-    length_m: tuple[float, float] = (15.0, 60.0),
-    max_steps: int = 60,
+    scene: Scene, town: TownMap, spec: AgentSpec, rng: Rng, rule: FlightRule = FlightRule()
 ) -> Route | None:
     """Draw a flight to a landmark; None if the scene has none that can be named and reached.
 
@@ -58,8 +72,7 @@ def sample_route(
         town: Where an agent may fly.
         spec: The agent.
         rng: Source of all choices.
-        length_m: Least and largest length of the shortest way.
-        max_steps: Most actions, STOP included.
+        rule: What flights are drawn.
     """
     landmarks = find_landmarks(scene)
     for _ in range(_MAX_TRIES if landmarks else 0):
@@ -69,10 +82,10 @@ def sample_route(
         if goal is None or not town.is_free(start[None])[0]:
             continue
         expert = Expert(town, goal, spec)
-        if not length_m[0] <= expert.distance_m(start) <= length_m[1]:
+        if not rule.min_length_m <= expert.distance_m(start) <= rule.max_length_m:
             continue
         state = AgentState(float(start[0]), float(start[1]), float(rng.uniform(-np.pi, np.pi)))
-        flown = fly(expert, state, town, spec, max_steps)
+        flown = fly(expert, state, town, spec, rng, rule)
         if flown is None:
             continue
         states, actions = flown
@@ -96,19 +109,24 @@ def find_landmarks(scene: Scene) -> list[SceneObject]:
 
 
 def fly(
-    expert: Expert, state: AgentState, town: TownMap, spec: AgentSpec, max_steps: int
+    expert: Expert, state: AgentState, town: TownMap, spec: AgentSpec, rng: Rng, rule: FlightRule
 ) -> tuple[tuple[AgentState, ...], tuple[Action, ...]] | None:
     """Let the expert fly to its end; None if it does not get there within the steps."""
     states: list[AgentState] = [state]
     actions: list[Action] = []
-    while len(actions) < max_steps:
+    while len(actions) < rule.max_steps:
         action = expert.decide(states[-1])
         if action is None:
             return None
         actions.append(action)
         if action == Action.STOP:
             return tuple(states), tuple(actions)
-        states.append(act(states[-1], action, town, spec)[0])
+        state = act(states[-1], action, town, spec)[0]
+        # Asked first: where there are no gusts, none of the later draws may change.
+        if rule.gust_share and rng.random() < rule.gust_share:
+            turned = state.heading_rad + rng.uniform(-np.pi / 3, np.pi / 3)
+            state = replace(state, heading_rad=float((turned + np.pi) % (2 * np.pi) - np.pi))
+        states.append(state)
     return None
 
 

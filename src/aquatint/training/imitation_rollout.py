@@ -1,0 +1,92 @@
+"""Every policy of the recipe, and what needs no training, in the same episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from aquatint.features.frozen import Encoding
+from aquatint.features.views import ViewEncoder
+from aquatint.models.backbone import Backbone
+from aquatint.params import RunParams
+from aquatint.training.checkpoint import Checkpoint
+from aquatint.training.imitation_policy import ImitationActor, Sight
+from aquatint.training.imitation_stage import restore_policy
+from aquatint.training.navigation_rollout import (
+    NavigationSimulator,
+    Policy,
+    compare_policies,
+    judge,
+    roll_out,
+    simple_policies,
+)
+from aquatint.training.precision import prepare_device
+
+_MISLED = "_misled"
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The closed loop.
+
+    Attributes:
+        max_steps: Longest episode in actions.
+        success_radius_m: Distance from the goal that counts as success.
+        oracle_radius_m: The same for the nearest position of the path.
+        requires_stop: Whether success needs the agent to stop by itself.
+        wording: Which of an episode's instructions.
+    """
+
+    max_steps: int
+    success_radius_m: float
+    oracle_radius_m: float
+    requires_stop: bool
+    wording: int
+
+
+def roll_out_all(
+    simulator: NavigationSimulator,
+    backbone: Backbone,
+    checkpoints: Mapping[str, Checkpoint],
+    sight: Sight,
+    loop: Loop,
+    run: RunParams,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Let every policy fly the same episodes, also told other episodes' instructions.
+
+    Args:
+        simulator: The world.
+        backbone: Frozen tower.
+        checkpoints: Trained policies by name; the later ones are compared with the first.
+        sight: How frames become features.
+        loop: Length and radii.
+        run: Seed, device, threads.
+
+    Returns:
+        Table of ``judge`` with ``policy``; summary and comparisons, as ``compare_policies`` gives.
+    """
+    device = prepare_device(run)
+    encoder = ViewEncoder(backbone, Encoding(len(simulator.episode_ids), "float32", str(device)))
+    policies: dict[str, Policy] = dict(simple_policies(run.seed))
+    pairs: dict[str, str] = {}
+    for name, checkpoint in checkpoints.items():
+        actor = ImitationActor(restore_policy(checkpoint, device), encoder, sight, device)
+        policies |= {name: actor, f"{name}{_MISLED}": actor}
+        pairs |= {name: "forward", f"{name}{_MISLED}": name}
+    tables = []
+    for name, policy in policies.items():
+        results = roll_out(
+            simulator,
+            policy,
+            loop.max_steps,
+            wording=loop.wording,
+            is_misled=name.endswith(_MISLED),
+            description=f"flying {name}",
+        )
+        radii = (loop.success_radius_m, loop.oracle_radius_m, loop.requires_stop)
+        tables.append(judge(results, *radii).assign(policy=name))
+    episodes = pd.concat(tables, ignore_index=True)
+    return episodes, compare_policies(episodes, pairs)

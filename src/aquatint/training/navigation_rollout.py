@@ -1,0 +1,203 @@
+"""Closed loop: agents follow instructions in a simulator, and are judged by where they get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from aquatint.collective import hides_bars
+from aquatint.metrics.navigation import FlownPath, navigation_metrics, summarise_navigation
+from aquatint.metrics.paired import group_bootstrap_interval, mcnemar
+
+STOP, FORWARD = 0, 1
+# How often the expert does each of stop, forward, left and right.
+_EXPERT_SHARES = (0.04, 0.6, 0.18, 0.18)
+
+
+class NavigationSimulator(Protocol):
+    """A world in which several agents act at once, each in an episode of its own."""
+
+    @property
+    def episode_ids(self) -> list[str]:
+        """All episodes."""
+
+    def reset(self, episode_ids: list[str], wording: int = 0, *, is_misled: bool = False) -> None:
+        """Begin these episodes; misled agents are told another episode's instruction."""
+
+    def tokens(self) -> list[list[int]]:
+        """Numbers of the words of each agent's instruction."""
+
+    def observe(self, agents: list[int]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        """Pixels (B, S, S, 3) and depth in metres (B, S, S) of these agents."""
+
+    def expert_actions(self, agents: list[int]) -> NDArray[np.int64]:
+        """What the expert, who knows the goal, would do, shape (B,)."""
+
+    def step(self, agents: list[int], actions: NDArray[np.int64]) -> None:
+        """Carry out one action of each of these agents, shape (B,)."""
+
+    def results(self) -> list[dict[str, Any]]:
+        """Positions, reference, length of the way, stop and collisions of each episode."""
+
+
+class Policy(Protocol):
+    """Decides for all agents that still act."""
+
+    def begin(self, simulator: NavigationSimulator, num_agents: int) -> None:
+        """Forget earlier episodes."""
+
+    def decide(self, simulator: NavigationSimulator, agents: list[int]) -> NDArray[np.int64]:
+        """Action of each of these agents, shape (B,)."""
+
+
+class SimplePolicy:
+    """A policy without memory.
+
+    Args:
+        decide: From simulator and agents to actions.
+    """
+
+    def __init__(
+        self, decide: Callable[[NavigationSimulator, list[int]], NDArray[np.int64]]
+    ) -> None:
+        self._decide = decide
+
+    def begin(self, simulator: NavigationSimulator, num_agents: int) -> None:
+        """Nothing to forget."""
+
+    def decide(self, simulator: NavigationSimulator, agents: list[int]) -> NDArray[np.int64]:
+        """Action of each of these agents."""
+        return self._decide(simulator, agents)
+
+
+def simple_policies(seed: int) -> dict[str, Policy]:
+    """Return what needs no training: the expert, always forward, and chance.
+
+    Chance draws as often as the expert does each action, so it stops after 25 steps on average.
+
+    Args:
+        seed: Of the draw.
+    """
+    rng = np.random.default_rng([seed, 95])
+    return {
+        "expert": SimplePolicy(lambda simulator, agents: simulator.expert_actions(agents)),
+        "forward": SimplePolicy(lambda simulator, agents: np.full(len(agents), FORWARD)),
+        "random": SimplePolicy(
+            lambda simulator, agents: rng.choice(4, len(agents), p=_EXPERT_SHARES)
+        ),
+    }
+
+
+def roll_out(
+    simulator: NavigationSimulator,
+    policy: Policy,
+    max_steps: int,
+    *,
+    wording: int = 0,
+    is_misled: bool = False,
+    description: str = "rolling out",
+) -> list[dict[str, Any]]:
+    """Run all episodes of a simulator to their end, at once.
+
+    Args:
+        simulator: The world.
+        policy: Who decides.
+        max_steps: Longest episode in actions.
+        wording: Which of an episode's instructions.
+        is_misled: Whether agents are told the instruction of another episode.
+        description: Label of the progress bar.
+
+    Returns:
+        The simulator's results.
+    """
+    episode_ids = simulator.episode_ids
+    simulator.reset(episode_ids, wording, is_misled=is_misled)
+    policy.begin(simulator, len(episode_ids))
+    live = list(range(len(episode_ids)))
+    for _ in tqdm(range(max_steps), desc=description, disable=hides_bars(), leave=False):
+        if not live:
+            break
+        actions = policy.decide(simulator, live)
+        simulator.step(live, actions)
+        live = [
+            agent for agent, action in zip(live, actions.tolist(), strict=True) if action != STOP
+        ]
+    return simulator.results()
+
+
+def judge(
+    results: list[dict[str, Any]],
+    success_radius_m: float,
+    oracle_radius_m: float,
+    requires_stop: bool,
+) -> pd.DataFrame:
+    """Return the metrics of each episode, one row each, with its path.
+
+    Args:
+        results: What ``roll_out`` returns.
+        success_radius_m: Distance from the goal that counts as success.
+        oracle_radius_m: The same for the nearest position of the path.
+        requires_stop: Whether success needs the agent to stop by itself.
+    """
+    rows = []
+    for result in results:
+        flown = FlownPath(
+            result["path"],
+            result["reference"],
+            result["geodesic_m"],
+            result["has_stopped"],
+            result["num_collisions"],
+        )
+        rows.append(
+            {
+                **{name: result[name] for name in ("episode_id", "scene", "instruction")},
+                **navigation_metrics(flown, success_radius_m, oracle_radius_m, requires_stop),
+                "has_stopped": result["has_stopped"],
+                "path": result["path"].ravel().tolist(),
+                "reference": result["reference"].ravel().tolist(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def compare_policies(episodes: pd.DataFrame, pairs: Mapping[str, str]) -> dict[str, Any]:
+    """Summarise policies and compare some of them on the same episodes.
+
+    Args:
+        episodes: Tables of ``judge`` with a column ``policy``.
+        pairs: Policy to the one that it is compared with.
+
+    Returns:
+        ``policies``: summary by policy; ``comparisons``: difference of success by policy, with its
+        interval by town and McNemar's test.
+    """
+    metric_names = [name for name in episodes.columns if name.endswith(("_m", "_score"))]
+    metric_names += ["oracle_success", "success", "spl", "num_collisions"]
+    by_policy = {str(name): rows.set_index("episode_id").sort_index()
+                 for name, rows in episodes.groupby("policy", sort=False)}  # fmt: skip
+    summaries = {
+        name: summarise_navigation(
+            [
+                dict(zip(metric_names, row, strict=True))
+                for row in rows[metric_names].to_numpy(float)
+            ]
+        )
+        for name, rows in by_policy.items()
+    }
+    comparisons = {}
+    for name, other in pairs.items():
+        ours, theirs = by_policy[name]["success"], by_policy[other]["success"]
+        groups = by_policy[name]["scene"].to_numpy()
+        difference = (ours - theirs).to_numpy()
+        comparisons[name] = {
+            "other": other,
+            "difference": float(difference.mean()),
+            "difference_interval": group_bootstrap_interval(difference, groups),
+            **mcnemar(ours.to_numpy(bool), theirs.to_numpy(bool)),
+        }
+    return {"policies": summaries, "comparisons": comparisons}

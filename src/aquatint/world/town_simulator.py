@@ -1,0 +1,142 @@
+"""Closed loop over towns: several agents act at once, each in an episode of its own."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aquatint.world.arrays import FloatArray
+from aquatint.world.scenes import Scene, make_scene
+from aquatint.world.town_agent import Action, AgentState, Expert, act, look
+from aquatint.world.town_map import TownMap
+from aquatint.world.town_records import (
+    UNKNOWN,
+    TownRecordsSpec,
+    raw_root,
+    town_seed,
+    words_of,
+)
+
+
+@dataclass
+class _Run:
+    episode: dict[str, Any]
+    scene: Scene
+    town: TownMap
+    expert: Expert
+    states: list[AgentState]
+    instruction: str
+    num_collisions: int = 0
+    has_stopped: bool = False
+
+
+class TownSimulator:
+    """Agents over towns that ``write_records`` wrote.
+
+    Args:
+        folder: Folder of the world.
+        spec: Its specification.
+        split: Which episodes: ``val_seen`` or ``val_unseen``.
+    """
+
+    def __init__(self, folder: Path, spec: TownRecordsSpec, split: str) -> None:
+        path = raw_root(folder) / split / f"{split}.json.gz"
+        content = json.loads(gzip.decompress(path.read_bytes()))
+        self._spec, self._agent = spec, spec.agent
+        self._episodes = {episode["episode_id"]: episode for episode in content["episodes"]}
+        words = content["instruction_vocab"]["word_list"]
+        self._numbers = {word: number for number, word in enumerate(words)}
+        self._runs: list[_Run] = []
+
+    @property
+    def episode_ids(self) -> list[str]:
+        """Episodes of the split."""
+        return list(self._episodes)
+
+    def reset(self, episode_ids: list[str], wording: int = 0, *, is_misled: bool = False) -> None:
+        """Begin these episodes.
+
+        Args:
+            episode_ids: Which.
+            wording: Which of an episode's instructions.
+            is_misled: Whether each agent is told the instruction of another episode.
+        """
+        told = [*episode_ids[1:], *episode_ids[:1]] if is_misled else episode_ids
+        self._runs = [
+            self._begin(self._episodes[own], self._episodes[other]["instructions"][wording])
+            for own, other in zip(episode_ids, told, strict=True)
+        ]
+
+    def _begin(self, episode: dict[str, Any], instruction: str) -> _Run:
+        scene, town = self._place(episode["scene_number"])
+        goal = np.array(episode["goals"][0]["position"])
+        x, y = episode["start_position"]
+        start = AgentState(x, y, episode["start_heading_rad"])
+        return _Run(episode, scene, town, Expert(town, goal, self._agent), [start], instruction)
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019 - lives as long as the run's simulator
+    def _place(self, number: int) -> tuple[Scene, TownMap]:
+        scene, agent = make_scene(town_seed(self._spec, number)), self._spec.agent
+        return scene, TownMap(scene, agent.altitude_m, agent.clearance_m, agent.radius_m)
+
+    def tokens(self) -> list[list[int]]:
+        """Numbers of the words of each agent's instruction."""
+        return [
+            [self._numbers.get(word, UNKNOWN) for word in words_of(run.instruction)]
+            for run in self._runs
+        ]
+
+    def observe(self, agents: list[int]) -> tuple[NDArray[np.uint8], FloatArray]:
+        """Return what these agents see: pixels (B, S, S, 3) and depth in metres (B, S, S)."""
+        views = [
+            look(run.scene, run.states[-1], self._agent, self._agent.pitch_deg)
+            for run in (self._runs[number] for number in agents)
+        ]
+        return np.stack([view.rgb for view in views]), np.stack([view.depth_m for view in views])
+
+    def expert_actions(self, agents: list[int]) -> NDArray[np.int64]:
+        """What the expert, who knows the goal, would do now, shape (B,)."""
+        runs = (self._runs[number] for number in agents)
+        decided = (run.expert.decide(run.states[-1]) for run in runs)
+        return np.array([Action.STOP if action is None else action for action in decided])
+
+    def step(self, agents: list[int], actions: NDArray[np.int64]) -> None:
+        """Carry out one action of each of these agents, shape (B,)."""
+        for number, action in zip(agents, actions.tolist(), strict=True):
+            run = self._runs[number]
+            if action == Action.STOP:
+                run.has_stopped = True
+                continue
+            state, collided = act(run.states[-1], Action(action), run.town, self._agent)
+            run.states.append(state)
+            run.num_collisions += collided
+
+    def results(self) -> list[dict[str, Any]]:
+        """How each episode went: positions, reference, length of the way, stop, collisions."""
+        return [
+            {
+                "episode_id": run.episode["episode_id"],
+                "scene": f"scene_{run.episode['scene_number']:04d}",
+                "instruction": run.instruction,
+                "path": np.array([state.position for state in run.states]),
+                "reference": np.array(run.episode["reference_path"]),
+                "geodesic_m": float(run.episode["info"]["geodesic_distance"]),
+                "has_stopped": run.has_stopped,
+                "num_collisions": run.num_collisions,
+            }
+            for run in self._runs
+        ]
+
+    def ground_map(self, episode_id: str) -> tuple[FloatArray, float]:
+        """Return heights around an episode in metres (S, S) by y and x, and half their extent."""
+        from aquatint.world.town_map import HALF_EXTENT_M
+
+        town = self._place(self._episodes[episode_id]["scene_number"])[1]
+        return town.heights_m, HALF_EXTENT_M

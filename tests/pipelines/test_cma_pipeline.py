@@ -1,0 +1,65 @@
+"""The imitation recipe from end to end in the test environment."""
+
+import json
+
+import numpy as np
+import pytest
+
+from aquatint.metrics.navigation import FlownPath, navigation_metrics
+from aquatint.training.imitation_evaluation import evaluate_predictions
+from project_runs import open_catalog, run_project
+
+pytestmark = pytest.mark.slow
+POLICIES = ("cma", "seq2seq")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cma")
+    run_project(folder, pipeline="cma")
+    return folder
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_number_can_be_recomputed_from_the_saved_predictions(root, policy):
+    catalog = open_catalog(root)
+    again = evaluate_predictions(catalog.load(f"cma.{policy}.predictions"))
+    assert catalog.load(f"cma.{policy}.metrics") == json.loads(json.dumps(again))
+
+
+def test_flown_episodes_give_the_metrics_of_the_closed_loop(root):
+    catalog = open_catalog(root)
+    episodes, metrics = (catalog.load(f"cma.rollout.{name}") for name in ("episodes", "metrics"))
+    assert set(episodes["policy"]) == {
+        "expert", "forward", "random", "cma", "cma_misled", "seq2seq", "seq2seq_misled",
+    }  # fmt: skip
+    for name, rows in episodes.groupby("policy"):
+        summary = metrics["policies"][name]
+        assert summary["n"] == len(rows)
+        assert summary["success"] == pytest.approx(rows["success"].mean())
+    row = episodes[episodes["policy"] == "cma"].iloc[0]
+    path, reference = (np.array(row[name]).reshape(-1, 2) for name in ("path", "reference"))
+    flown = FlownPath(path, reference, 1.0, bool(row["has_stopped"]))
+    again = navigation_metrics(flown, 10.0, 10.0, requires_stop=True)
+    for name in ("navigation_error_m", "success", "ndtw_score", "path_length_m"):
+        assert again[name] == pytest.approx(row[name])
+    assert np.linalg.norm(path[0] - reference[0]) < 1e-9, "all begin where the expert does"
+
+
+def test_the_report_says_what_the_tables_say(root):
+    catalog = open_catalog(root)
+    page, text = (catalog.load(f"cma.reporting.{name}") for name in ("report", "summary"))
+    for words in ("Closed loop", "Step by step", "Flown paths"):
+        assert words in page
+    assert page.count("<polyline") == 2 * 3
+    assert "http://" not in page.split("<main>")[1].split("<script>")[0]
+    assert "| expert |" in text
+
+
+def test_a_changed_loss_weight_trains_one_policy_again(root):
+    ran = run_project(
+        root, pipeline="cma", only_missing=True,
+        cma={"seq2seq": {"train": {"inflection_weight": 1.0}}},
+    )  # fmt: skip
+    assert {"train_seq2seq", "follow_seq2seq", "roll_out_policies", "render_imitation"} <= ran
+    assert ran.isdisjoint({"train_cma", "read_recordings", "encode_pictures"})

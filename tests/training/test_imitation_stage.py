@@ -1,0 +1,232 @@
+"""Imitation: it learns what only words or pictures tell, it resumes, it flies what it learnt."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from aquatint.data.flight_records import NUM_ACTIONS
+from aquatint.features.cache import FeatureStore, build_cache
+from aquatint.features.flights import frame_keys
+from aquatint.params import OptimizerParams, StageParams
+from aquatint.training import fit as fit_module
+from aquatint.training.checkpoint import CheckpointMismatchError
+from aquatint.training.imitation_evaluation import evaluate_predictions, step_metrics
+from aquatint.training.imitation_samples import ImitationData, ImitationSamples
+from aquatint.training.imitation_stage import (
+    ImitationPlan,
+    follow_both,
+    restore_policy,
+    train_imitation,
+)
+from aquatint.training.navigation_rollout import (
+    compare_policies,
+    judge,
+    roll_out,
+    simple_policies,
+)
+from aquatint.training.state import TrainingStateFolder
+
+LEFT, RIGHT = 2, 3
+
+
+def toy_data(root, num_flights=48, is_told=True):
+    """Turn to the side that the first word names (or that the picture shows), then fly and stop."""
+    rng = np.random.default_rng(0)
+    flights, steps, instructions, pictures = [], [], [], []
+    for number in range(num_flights):
+        flight_id = f"train/house/{number:06d}"
+        split = ("train", "train", "val", "test")[number % 4]
+        side = number // 4 % 4 // 2
+        actions = [LEFT + side, LEFT + side, 1, 1, 1, 0]
+        flights.append((flight_id, split, "house", "success", 6, 6, "", "", f"{number:064d}"))
+        for step, action in enumerate(actions):
+            steps.append((flight_id, step, action, step / 5, 0.0, 0.0, 0.0))
+            picture = rng.normal(0, 0.1, (4, 6))
+            picture[:, 0] = step / 5
+            picture[:, 1] = 0 if is_told else side
+            pictures.append(picture)
+        tokens = [3 + side, 6] if is_told else [6, 6]
+        instructions.append((f"{flight_id}#0", flight_id, split, "text", tokens))
+    records = pd.DataFrame(flights, columns=["flight_id", "split", "scene", "finish_status",
+                                             "num_steps", "num_recorded", "rgb_path", "depth_path",
+                                             "sha256"])  # fmt: skip
+    keys = frame_keys(records)["key"].tolist()
+    store = FeatureStore(str(root), 1.0)
+    rgb = np.stack(pictures).astype(np.float32)
+    depth = rng.random((len(keys), 9, 2)).astype(np.float32)
+    caches = [
+        build_cache(store, {"kind": kind, "is_told": is_told}, keys, lambda i, v=values: v[list(i)])
+        for kind, values in (("rgb", rgb), ("depth", depth))
+    ]
+    vectors = rng.standard_normal((8, 5)).astype(np.float32)
+    vectors[0] = 0
+    columns = ["flight_id", "step", "action", "progress", "x_m", "y_m", "yaw_rad"]
+    names = ["instruction_id", "flight_id", "split", "text", "tokens"]
+    texts = pd.DataFrame(instructions, columns=names)
+    return ImitationData(records, pd.DataFrame(steps, columns=columns), texts, *caches, vectors)
+
+
+def plan(kind="cma", epochs=25, **changes):
+    params = StageParams(
+        epochs=epochs,
+        batch_size=4,
+        optimizer=OptimizerParams(learning_rate=1e-2, weight_decay=0.0, warmup_fraction=0.0),
+        loss_weights={"action": 1.0, "progress": 1.0},
+    )
+    values = {"inflection_weight": 3.2, "last_action_dropout": 0.5, "hidden": 24, **changes}
+    return ImitationPlan(kind, params, **values)
+
+
+def train(data, backbone, run, folder, **options):
+    return train_imitation(plan(**options), data, backbone, run, TrainingStateFolder(str(folder)))
+
+
+@pytest.mark.parametrize("kind", ["cma", "seq2seq"])
+def test_it_learns_to_do_what_it_is_told_and_another_instruction_misleads_it(
+    kind, backbone, run_params, tmp_path
+):
+    data = toy_data(tmp_path / "cache")
+    checkpoint, history = train(data, backbone, run_params, tmp_path / "s", kind=kind)
+    assert history["loss_action"].iloc[-1] < 0.2 * history["loss_action"].iloc[0]
+    found = evaluate_predictions(follow_both(checkpoint, data, "test", 4, run_params))
+    assert found["accuracy"] > 0.95
+    assert found["progress_error"] < 0.15
+    assert found["misled"]["fall"] > 0.2
+    assert found["baselines"]["last_action"]["inflection_accuracy"] < 0.2
+    assert found["n"] == 12 * 6
+
+
+def test_it_learns_what_only_pictures_show(backbone, run_params, tmp_path):
+    data = toy_data(tmp_path / "cache", is_told=False)
+    checkpoint, _ = train(data, backbone, run_params, tmp_path / "s")
+    found = evaluate_predictions(follow_both(checkpoint, data, "test", 4, run_params))
+    assert found["accuracy"] > 0.95
+    assert found["misled"]["fall"] == 0
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing may catch it and clean up."""
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(backbone, run_params, tmp_path, monkeypatch):
+    data = toy_data(tmp_path / "cache", num_flights=16)
+    run = run_params.model_copy(update={"save_state_every_steps": 1})
+    whole, history = train(data, backbone, run, tmp_path / "whole", epochs=3)
+    steps = {"left": 4}
+    step = fit_module._take_step
+
+    def killing(loop, positions):
+        if steps["left"] == 0:
+            raise Killed
+        steps["left"] -= 1
+        return step(loop, positions)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module, "_take_step", killing)
+        with pytest.raises(Killed):
+            train(data, backbone, run, tmp_path / "killed", epochs=3)
+    again, resumed = train(data, backbone, run, tmp_path / "killed", epochs=3)
+    assert again.digest == whole.digest
+    assert resumed["loss"].tolist() == history["loss"].tolist()
+
+
+def test_targets_of_the_split_change_no_prediction(backbone, run_params, tmp_path):
+    """But through the action of the step before, which is an input."""
+    data = toy_data(tmp_path / "cache", num_flights=16)
+    checkpoint, _ = train(data, backbone, run_params, tmp_path / "s", epochs=1)
+    last = data.steps["step"] == 5
+    changed = data.steps.assign(
+        action=data.steps["action"].where(~last, 1), progress=0.1 * data.steps["progress"]
+    )
+    other = ImitationData(data.records, changed, data.instructions, data.pictures, data.depth,
+                          data.vectors)  # fmt: skip
+    first, second = (follow_both(checkpoint, d, "test", 4, run_params) for d in (data, other))
+    assert first[["predicted", "progress"]].equals(second[["predicted", "progress"]])
+
+
+def test_samples_are_padded_behind_their_ends(backbone, tmp_path):
+    data = toy_data(tmp_path / "cache", num_flights=8)
+    short = data.steps[~((data.steps["flight_id"] == "train/house/000000")
+                         & (data.steps["step"] > 3))]  # fmt: skip
+    records = data.records.assign(
+        num_steps=[4 if name.endswith("0000") else 6 for name in data.records["flight_id"]]
+    )
+    cut = ImitationData(records, short, data.instructions, data.pictures, data.depth, data.vectors)
+    batch = ImitationSamples(cut, "train").batch(torch.tensor([0, 1]))
+    assert batch["is_step"].sum(1).tolist() == [4, 6]
+    assert batch["last_actions"][0, 0] == NUM_ACTIONS
+    assert (batch["rgb"][0, 4:] == 0).all()
+    assert batch["rgb"].shape == (2, 6, 4, 6)
+
+
+def test_a_checkpoint_of_another_policy_is_refused(backbone, run_params, tmp_path):
+    data = toy_data(tmp_path / "cache", num_flights=8)
+    checkpoint, _ = train(data, backbone, run_params, tmp_path / "s", epochs=1)
+    checkpoint.spec["kind"] = "seq2seq"
+    with pytest.raises(CheckpointMismatchError, match="unexpected"):
+        restore_policy(checkpoint, "cpu")
+
+
+def test_step_metrics_by_hand():
+    found = pd.DataFrame({
+        "instruction_id": ["a"] * 3 + ["b"] * 2, "flight_id": ["a"] * 3 + ["b"] * 2,
+        "target": [1, 1, 0, 2, 2], "predicted": [1, 0, 0, 2, 1],
+        "progress": [0.0, 0.5, 1.0, 0.0, 0.5], "progress_target": [0.0, 0.5, 1.0, 0.0, 1.0],
+    })  # fmt: skip
+    metrics = step_metrics(found)
+    assert metrics["accuracy"] == pytest.approx(3 / 5)
+    assert metrics["num_inflections"] == 3
+    assert metrics["inflection_accuracy"] == 1
+    assert metrics["progress_error"] == pytest.approx(0.1)
+
+
+class Corridor:
+    """A straight way of ten metres; agents that turn go nowhere."""
+
+    episode_ids = ["a", "b"]
+
+    def reset(self, episode_ids, wording=0, *, is_misled=False):
+        self.told = [1 - i if is_misled else i for i in range(2)]
+        self.at, self.stopped = [[0.0], [0.0]], [False, False]
+
+    def tokens(self):
+        return [[1 + told] for told in self.told]
+
+    def expert_actions(self, agents):
+        return np.array([0 if self.at[i][-1] >= 10 else 1 for i in agents])
+
+    def step(self, agents, actions):
+        for i, action in zip(agents, actions, strict=True):
+            if action == 0:
+                self.stopped[i] = True
+            elif action == 1:
+                self.at[i].append(self.at[i][-1] + 2.5)
+
+    def results(self):
+        line = np.column_stack([np.arange(0, 12.5, 2.5), np.zeros(5)])
+        return [
+            {"episode_id": name, "scene": name, "instruction": "go",
+             "path": np.column_stack([self.at[i], np.zeros(len(self.at[i]))]),
+             "reference": line, "geodesic_m": 10.0, "has_stopped": self.stopped[i],
+             "num_collisions": 0}
+            for i, name in enumerate(self.episode_ids)
+        ]  # fmt: skip
+
+
+def test_policies_fly_until_they_stop_and_are_compared_on_the_same_episodes():
+    tables = []
+    for name, policy in simple_policies(seed=0).items():
+        results = roll_out(Corridor(), policy, 20)
+        tables.append(judge(results, 3.0, 3.0, requires_stop=True).assign(policy=name))
+    episodes = pd.concat(tables, ignore_index=True)
+    expert = episodes[episodes["policy"] == "expert"]
+    assert expert["success"].tolist() == [1, 1]
+    assert expert["path_length_m"].tolist() == [10, 10]
+    forward = episodes[episodes["policy"] == "forward"]
+    assert forward["success"].tolist() == [0, 0]
+    assert forward["oracle_success"].tolist() == [1, 1]
+    found = compare_policies(episodes, {"expert": "forward"})
+    assert found["policies"]["expert"]["spl"] == 1
+    assert found["comparisons"]["expert"]["difference"] == 1
+    assert found["comparisons"]["expert"]["n"] == 2
