@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from aquatint.pipelines import inspection, robosense, two_stage
+from aquatint.pipelines import inspection, robosense, two_stage, vla
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -15,5 +15,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "robosense": robosense.create_pipeline(),
         "inspection": inspection.create_pipeline(),
         "inspection_ablation": inspection.create_ablation(),
+        "vla_regression": vla.create_pipeline("vla_regression"),
+        "vla_diffusion": vla.create_pipeline("vla_diffusion"),
     }
     return {"__default__": recipes["two_stage"], **recipes}

@@ -62,3 +62,14 @@ class DetectedPhotos:
     image_root: str
     detections_file: str
     label_root: str
+
+
+@dataclass(frozen=True)
+class RobotRecordings:
+    """Robot episodes in any of the raw formats that the readers know.
+
+    Attributes:
+        root: Folder with any number of data sets below it.
+    """
+
+    root: str
