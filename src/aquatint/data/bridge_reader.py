@@ -55,7 +55,7 @@ def read_bridge(root: Path, folder: Path, max_pixels: int) -> RobotEpisode:
     """
     actions = _read_actions(folder / "policy_out.pkl")
     instruction, confidence = _read_language(folder / "lang.txt")
-    times = np.arange(len(actions)) * _STEP_S
+    times = np.arange(len(actions), dtype=np.float64) * _STEP_S
     return RobotEpisode(
         episode_id=folder.relative_to(root).as_posix(),
         source="bridge",

@@ -49,9 +49,7 @@ def read_episode(root: Path, folder: Path, template: str, max_pixels: int) -> Ro
         times_s=times,
         states=values,
         frames=views,
-        sensor=read_sensor(
-            root, [sensor] if sensor.exists() else [], float(metadata["sensor_hz"])
-        ),
+        sensor=read_sensor(root, [sensor] if sensor.exists() else [], float(metadata["sensor_hz"])),
     )
 
 

@@ -114,9 +114,7 @@ def _find(root: Path, reading: ReadingRules) -> Iterator[_Found]:
             yield folder.relative_to(root).as_posix(), fault
 
 
-def _caught(
-    read: Callable[[Path], RobotEpisode], folder: Path
-) -> RobotEpisode | RuleViolation:
+def _caught(read: Callable[[Path], RobotEpisode], folder: Path) -> RobotEpisode | RuleViolation:
     try:
         return read(folder)
     except RuleViolation as fault:
@@ -209,7 +207,7 @@ def check_steps(table: pd.DataFrame) -> None:
         raise ValueError("steps must have at least one row, got 0.")
     if table.duplicated(["episode_id", "step"]).any():
         raise ValueError("steps must be unique by episode_id and step.")
-    _require(table, np.isfinite(table.loc[table["has_action"], list(ACTION_NAMES)]).all(axis=1),
+    _require(table, table.loc[table["has_action"], list(ACTION_NAMES)].map(np.isfinite).all(axis=1),
              "finite actions where has_action is true")  # fmt: skip
     _require(table, table["confidence"].between(0, 1), "confidence in [0, 1]")
     _require(table, table["source"].isin(SOURCES), f"source in {SOURCES}")

@@ -44,7 +44,11 @@ def load_frame(root: Path, ref: str) -> NDArray[np.uint8]:
     if len(inner) == 1:
         return read_video(root / file)[int(inner[0])]
     try:
-        source = root / file if not inner else io.BytesIO(read_cells(root / file, inner[0])[int(inner[1])])
+        source = (
+            root / file
+            if not inner
+            else io.BytesIO(read_cells(root / file, inner[0])[int(inner[1])])
+        )
         with Image.open(source, formats=_FORMATS) as image:
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:

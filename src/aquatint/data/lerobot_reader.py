@@ -123,7 +123,8 @@ def iterate_lerobot(
     """
     place = meta.folder.relative_to(root).as_posix()
     tables: dict[Path, pd.DataFrame] = {}
-    for row in meta.episodes.to_dict(orient="records"):
+    for record in meta.episodes.to_dict(orient="records"):
+        row = {str(name): value for name, value in record.items()}
         number = int(row["episode_index"])
         episode_id = f"{place}/episode_{number:06d}"
         try:
@@ -156,7 +157,7 @@ def _read_numbers(path: Path) -> pd.DataFrame:
         raise FieldViolation(path.name, RULE_COLUMNS, str(error)) from error
 
 
-def _read_one(
+def _read_one(  # noqa: PLR0913 - what one episode lies in
     root: Path,
     meta: LeRobotMeta,
     episode_id: str,
@@ -202,7 +203,7 @@ def _matrix(column: pd.Series, width: int, name: str) -> NDArray[np.float64]:
     return values
 
 
-def _frames(
+def _frames(  # noqa: PLR0913 - what one camera of an episode lies in
     root: Path,
     meta: LeRobotMeta,
     row: dict[str, Any],

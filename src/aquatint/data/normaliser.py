@@ -13,7 +13,9 @@ ScaleMode = Literal["min_max", "z_score"]
 _CONSTANT = 1e-6
 
 
-def fit_scale(values: NDArray[np.floating], mode: ScaleMode, names: Sequence[str]) -> dict[str, Any]:
+def fit_scale(
+    values: NDArray[np.floating], mode: ScaleMode, names: Sequence[str]
+) -> dict[str, Any]:
     """Fit the scale of every dimension.
 
     Args:

@@ -19,9 +19,7 @@ from aquatint.data.robot_rows import (
 )
 
 
-def read_states(
-    path: Path, time_column: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def read_states(path: Path, time_column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Read times and states.
 
     Args:
@@ -58,7 +56,5 @@ def _numbers(path: Path, table: pd.DataFrame, name: str) -> NDArray[np.float64]:
         # Counted as an editor does: from 1, the heading included.
         line = int(faulty[0]) + 2
         value = table[name].iloc[faulty[0]]
-        raise FieldViolation(
-            f"{path.name}: {name}", RULE_FINITE_NUMBERS, f"line {line}: {value!r}"
-        )
+        raise FieldViolation(f"{path.name}: {name}", RULE_FINITE_NUMBERS, f"line {line}: {value!r}")
     return values

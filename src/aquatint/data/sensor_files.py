@@ -69,9 +69,9 @@ def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _read(path: Path, name: str) -> NDArray[np.generic]:
+def _read(path: Path, name: str) -> NDArray[np.float64]:
     with np.load(path, allow_pickle=False) as arrays:
-        return np.asarray(arrays[name])
+        return np.asarray(arrays[name], np.float64)
 
 
 def _row_times(

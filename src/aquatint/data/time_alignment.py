@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -131,9 +132,7 @@ def _steps(
     return grid, np.where(is_left, right - 1, right)
 
 
-def _latest(
-    frames: Frames, grid: NDArray[np.float64], rules: AlignmentRules
-) -> NDArray[np.intp]:
+def _latest(frames: Frames, grid: NDArray[np.float64], rules: AlignmentRules) -> NDArray[np.intp]:
     """Index of the latest frame at each step; -1 where none is recent enough."""
     slack = rules.robot_tolerance_s + _ROUNDING_S
     index = np.searchsorted(frames.times_s, grid + slack, side="right") - 1
@@ -180,7 +179,7 @@ def _table(
 
 def _frame_columns(
     episode: RobotEpisode, chosen: dict[str, NDArray[np.intp]], kept: NDArray[np.intp]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     views = list(episode.frames)
     refs = [[episode.frames[v].refs[chosen[v][i]] for v in views] for i in kept]
     digests = [[episode.frames[v].digests[chosen[v][i]] for v in views] for i in kept]
@@ -199,7 +198,7 @@ def _sensor_columns(
     chosen: dict[str, NDArray[np.intp]],
     kept: NDArray[np.intp],
     rules: AlignmentRules,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     spans = np.zeros((len(kept), 2), np.int64)
     if episode.sensor is not None:
         frames = next(iter(episode.frames.values()))

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 # Part of a pocket backbone's address: raise it when this file builds another model.
 _BUILD_VERSION = 2
+_INSTRUCTION_REPEATS = 60
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class PocketRecipe:
 def pocket_digest(recipe: PocketRecipe) -> str:
     """Return the address of a pocket backbone: its recipe, and the code versions that build it."""
     from aquatint.training.lineage import fingerprint
-    from aquatint.world.geotext import FORMAT_VERSION
     from aquatint.world.flights import FORMAT_VERSION as FLIGHT_VERSION
+    from aquatint.world.geotext import FORMAT_VERSION
     from aquatint.world.inspection import FORMAT_VERSION as INSPECTION_VERSION
 
     # Left out at their defaults: the address of a model that was built before them stays.
@@ -235,7 +236,11 @@ def example_instructions() -> list[str]:
     from aquatint.world.flight_physics import HEADINGS_DEG, Goal
     from aquatint.world.flight_sites import PAD_COLORS
 
-    return [Goal(color, heading).instruction for color in PAD_COLORS for heading in HEADINGS_DEG]
+    sentences = [
+        Goal(color, heading).instruction for color in PAD_COLORS for heading in HEADINGS_DEG
+    ]
+    # Often enough to outweigh captions, whose words would otherwise take up the vocabulary.
+    return [f"user\n{text}\nassistant\n" for text in sentences] * _INSTRUCTION_REPEATS
 
 
 def _dialogues(views: Sequence[Any], recipe: PocketRecipe) -> list[list[Any]]:

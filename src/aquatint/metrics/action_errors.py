@@ -100,7 +100,9 @@ def end_point_errors(
         ``position_mm`` and ``angle_deg``, means over chunks, and n.
     """
     valid = (~is_pad)[..., None]
-    gap = np.where(valid, np.asarray(predicted, float) - target, 0).sum(1)[is_pad.sum(1) < is_pad.shape[1]]
+    gap = np.where(valid, np.asarray(predicted, float) - target, 0).sum(1)[
+        is_pad.sum(1) < is_pad.shape[1]
+    ]
     angles = 180.0 - (180.0 - gap[:, 3:6]) % 360.0
     return {
         "position_mm": _mean(np.linalg.norm(gap[:, :3], axis=1)),
@@ -109,7 +111,9 @@ def end_point_errors(
     }
 
 
-def spread_errors(samples: Array, target: Array, is_pad: NDArray[np.bool_], scale: Array) -> dict[str, Any]:
+def spread_errors(
+    samples: Array, target: Array, is_pad: NDArray[np.bool_], scale: Array
+) -> dict[str, Any]:
     """How several samples of a stochastic policy lie around what was done.
 
     Args:

@@ -27,7 +27,7 @@ class RegressionExpert(nn.Module):
         known when acting (zeros or the last action); there it was the target itself.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - flat arguments, each one a size
         self,
         *,
         width: int = 1024,
@@ -58,9 +58,7 @@ class RegressionExpert(nn.Module):
             Normalised actions, shape (B, H, A).
         """
         queries = self.queries.expand(len(prior), -1, -1)
-        decoded = self.decoder(
-            queries, condition.memory, memory_key_padding_mask=condition.is_pad
-        )
+        decoded = self.decoder(queries, condition.memory, memory_key_padding_mask=condition.is_pad)
         return prior + self.head(self.norm(decoded))
 
 
@@ -85,7 +83,7 @@ class DiffusionExpert(nn.Module):
         horizon are told apart; without them the network could not say which step comes first.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - flat arguments, each one a size
         self,
         *,
         width: int = 1024,
@@ -100,9 +98,7 @@ class DiffusionExpert(nn.Module):
         super().__init__()
         self._time_width = time_width
         self.action = nn.Linear(action_width, width)
-        self.time = nn.Sequential(
-            nn.Linear(time_width, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        self.time = nn.Sequential(nn.Linear(time_width, width), nn.SiLU(), nn.Linear(width, width))
         self.positions = nn.Parameter(0.02 * torch.randn(1, horizon, width))
         block = nn.TransformerEncoderLayer(
             width, num_heads, feedforward_width, dropout, "gelu", batch_first=True, norm_first=True

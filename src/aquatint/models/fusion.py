@@ -70,7 +70,8 @@ class Fusion(nn.Module):
                 self.sensor = nn.Linear(sensor_width, width)
                 self.gate = nn.Linear(2 * width, width)
             case "cross_attention":
-                self.vl = nn.Sequential(nn.LayerNorm(vl_width), nn.Linear(vl_width, width))
+                self.before = nn.LayerNorm(vl_width)
+                self.vl = nn.Linear(vl_width, width)
                 self.sensor = nn.Linear(sensor_width, width)
                 self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
                 self.norm = nn.LayerNorm(width)
@@ -90,11 +91,16 @@ class Fusion(nn.Module):
         """
         if self.is_blind:
             return _alone(state)
-        require_tokens(tokens, is_pad)
-        if self.strategy == "cross_attention":
-            return self._attend(tokens, is_pad, sensor, state)
+        if tokens is None or is_pad is None:
+            raise ValueError("A fusion of vision-language tokens needs tokens and their mask.")
         pooled = masked_mean(tokens, is_pad)
+        if sensor is None:
+            if self.strategy != "none":
+                raise ValueError(f"fusion {self.strategy} needs the sensor's vectors.")
+            return _alone(self.vl(pooled) + state)
         match self.strategy:
+            case "cross_attention":
+                return self._attend(tokens, is_pad, sensor, state)
             case "concat":
                 fused = self.project(torch.cat([pooled, sensor], dim=-1))
             case "gated":
@@ -105,10 +111,8 @@ class Fusion(nn.Module):
                 fused = self.vl(pooled)
         return _alone(fused + state)
 
-    def _attend(
-        self, tokens: Tensor, is_pad: Tensor, sensor: Tensor, state: Tensor
-    ) -> Condition:
-        keys = self.vl(tokens)
+    def _attend(self, tokens: Tensor, is_pad: Tensor, sensor: Tensor, state: Tensor) -> Condition:
+        keys = self.vl(self.before(tokens))
         query = (self.sensor(sensor) + state)[:, None]
         found, _ = self.attention(query, keys, keys, key_padding_mask=is_pad, need_weights=False)
         summary = self.norm(query + found)
@@ -116,16 +120,6 @@ class Fusion(nn.Module):
         return Condition(
             summary[:, 0], torch.cat([summary, keys], 1), torch.cat([first, is_pad], 1)
         )
-
-
-def require_tokens(tokens: Tensor | None, is_pad: Tensor | None) -> None:
-    """Check that a seeing policy was given tokens.
-
-    Raises:
-        ValueError: If it was not.
-    """
-    if tokens is None or is_pad is None:
-        raise ValueError("A fusion of vision-language tokens needs tokens and their mask.")
 
 
 def masked_mean(tokens: Tensor, is_pad: Tensor) -> Tensor:

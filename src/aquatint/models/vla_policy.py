@@ -45,6 +45,12 @@ class ActionExpert(nn.Module):
         experts = {"regression": RegressionExpert, "diffusion": DiffusionExpert}
         self.expert = experts[kind](**expert)
 
+    def fill_missing(self, encoded: Tensor, has_sensor: Tensor) -> Tensor:
+        """Put a learned token where a robot has no sensor, shape (B, D)."""
+        if self.missing_sensor is None:
+            raise ValueError("A policy without a sensor has no token for a missing one.")
+        return fill_missing(encoded, has_sensor, self.missing_sensor)
+
 
 class VlaPolicy(nn.Module):
     """Policy of a specification; the backbone stands beside it, not inside.
@@ -63,7 +69,7 @@ class VlaPolicy(nn.Module):
         has_checkpointing: Whether the sensor encoder saves memory for time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument for each part
         self,
         kind: str,
         *,
@@ -103,8 +109,7 @@ class VlaPolicy(nn.Module):
         sensor = None
         if self.sensor_encoder is not None:
             encoded = self.sensor_encoder(batch["windows"])
-            token = self.action_expert.missing_sensor
-            sensor = fill_missing(encoded, batch["has_sensor"], token)
+            sensor = self.action_expert.fill_missing(encoded, batch["has_sensor"])
         return self.action_expert.fusion(
             batch["tokens"] if self.sees else None,
             batch["token_is_pad"] if self.sees else None,

@@ -2,12 +2,13 @@
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from aquatint.reports.templates import gallery, objects, page
+from aquatint.reports.templates import flights, gallery, objects, page
 
 # Templates are Python text, not files: then a changed one makes the report stale, like all code.
 TEMPLATES = Environment(
     loader=DictLoader(
         {
+            "flights.html": flights.HTML,
             "gallery.html": gallery.HTML,
             "objects.html": objects.OBJECTS,
             "photos.html": objects.PHOTOS,

@@ -129,7 +129,7 @@ class VlaActor:
         if self.spec["rules"]["prior"] == "zeros":
             return np.zeros(shape, np.float32)
         last = np.asarray(observation.last_actions, np.float64)
-        has_one = np.isfinite(last).all(axis=1)
+        has_one = np.asarray(np.isfinite(last).all(axis=1))
         scaled = normalise(np.where(has_one[:, None], last, 0), self.spec["normaliser"]["action"])
         return np.broadcast_to((scaled * has_one[:, None])[:, None], shape).astype(np.float32)
 

@@ -140,7 +140,7 @@ def _sample_spread(
     chosen = np.arange(0, len(steps), stride * 2)
     samples = np.stack(
         [
-            choose_chunks(model, steps, chosen, data, run.seed + number, batch_size)
+            choose_chunks(model, steps, chosen, run.seed + number, batch_size)
             for number in range(_NUM_SAMPLES)
         ]
     )

@@ -217,7 +217,7 @@ def source_checkpoint(checkpoint: Checkpoint, history: pd.DataFrame) -> SourceCh
     Moments of the optimizer are no part of a finished checkpoint here (a running training keeps
     them in its state); its settings stand in their place.
     """
-    best = history.loc[history["val_loss"].idxmin()]
+    best = history.iloc[int(history["val_loss"].argmin())]
     common = {
         "epoch": int(best["epoch"]) + 1,
         "optimizer_state_dict": {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
@@ -12,7 +10,7 @@ from aquatint.data.action_chunks import chunk_actions
 from aquatint.data.normaliser import denormalise
 from aquatint.params import RunParams
 from aquatint.training.checkpoint import Checkpoint
-from aquatint.training.precision import prepare_device, to_device
+from aquatint.training.precision import to_device
 from aquatint.training.vla_data import VlaData, usable_steps
 from aquatint.training.vla_model import VlaModel, restore_vla
 from aquatint.training.vla_samples import RobotSteps, Seeing, SensorMode, draw_noise
@@ -54,8 +52,8 @@ def predict_chunks(
     for split in splits:
         steps = RobotSteps(data, split, seeing_of(checkpoint))
         chosen = np.arange(0, len(steps), stride)
-        found = choose_chunks(model, steps, chosen, data, run.seed, batch_size)
-        parts.append(prediction_table(steps, chosen, found, data, split))
+        found = choose_chunks(model, steps, chosen, run.seed, batch_size)
+        parts.append(prediction_table(steps, chosen, found, split))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -64,7 +62,6 @@ def choose_chunks(
     model: VlaModel,
     steps: RobotSteps,
     chosen: np.ndarray,
-    data: VlaData,
     seed: int,
     batch_size: int,
     priors: np.ndarray | None = None,
@@ -75,12 +72,11 @@ def choose_chunks(
         model: Model in evaluation mode.
         steps: Steps to act on.
         chosen: Which of them, shape (N,).
-        data: Scales.
         seed: Decides the noise that a diffusion starts from.
         batch_size: Steps of one forward pass.
         priors: Starts of a regression in place of the policy's own, shape (N, H, 7).
     """
-    device = prepare_device_like(model)
+    device = device_of(model)
     parts = []
     for start in range(0, len(chosen), batch_size):
         rows = chosen[start : start + batch_size]
@@ -93,26 +89,30 @@ def choose_chunks(
             noise = draw_noise(seed, SAMPLE_NOISE, [(int(r),) for r in rows], model.chunk_shape)
             batch["start_noise"] = torch.from_numpy(noise)
         parts.append(model.choose(to_device(batch, device)).float().cpu().numpy())
-    return denormalise(np.concatenate(parts), data.normaliser["action"])
+    return denormalise(np.concatenate(parts), steps.data.normaliser["action"])
 
 
-def prepare_device_like(model: VlaModel) -> torch.device:
+def device_of(model: VlaModel) -> torch.device:
     """The device of a model's weights."""
     return next(model.parameters()).device
 
 
 def prediction_table(
-    steps: RobotSteps, chosen: np.ndarray, found: np.ndarray, data: VlaData, split: str
+    steps: RobotSteps, chosen: np.ndarray, found: np.ndarray, split: str
 ) -> pd.DataFrame:
     """Put chunks beside what was done."""
-    rows = steps.rows.iloc[chosen]
+    rows, data = steps.rows.iloc[chosen], steps.data
     everything, _ = chunk_actions(data.steps, data.rules.horizon)
     targets = everything[usable_steps(data.steps, split)][chosen]
     columns = ["episode_id", "split", "step", "source", "has_sensor", "instruction"]
-    return rows[columns].reset_index(drop=True).assign(
-        predicted=list(found.reshape(len(found), -1).astype(np.float32)),
-        target=list(targets.reshape(len(targets), -1).astype(np.float32)),
-        is_pad=list(steps.is_pad[chosen]),
+    return (
+        rows[columns]
+        .reset_index(drop=True)
+        .assign(
+            predicted=list(found.reshape(len(found), -1).astype(np.float32)),
+            target=list(targets.reshape(len(targets), -1).astype(np.float32)),
+            is_pad=list(steps.is_pad[chosen]),
+        )
     )
 
 
@@ -135,18 +135,17 @@ def probe_sensor(
     found: dict[str, np.ndarray] = {}
     if not len(chosen):
         return found
-    common: tuple[Any, ...] = (data, run.seed, batch_size)
-    found["own"] = choose_chunks(model, own, chosen, *common)
+    found["own"] = choose_chunks(model, own, chosen, run.seed, batch_size)
     modes: tuple[SensorMode, ...] = ("zeroed", "missing")
     for mode in modes:
         found[mode] = choose_chunks(
-            model, RobotSteps(data, "test", seeing, sensor=mode), chosen, *common
+            model, RobotSteps(data, "test", seeing, sensor=mode), chosen, run.seed, batch_size
         )
     if model.diffusion is None:
         shape = (len(chosen), *model.chunk_shape)
         priors = np.random.default_rng(run.seed).standard_normal(shape, np.float32)
-        found["random_prior"] = choose_chunks(model, own, chosen, *common, priors=priors)
-    table = prediction_table(own, chosen, found["own"], data, "test")
+        found["random_prior"] = choose_chunks(model, own, chosen, run.seed, batch_size, priors)
+    table = prediction_table(own, chosen, found["own"], "test")
     found["target"] = np.stack(table["target"].to_list()).reshape(found["own"].shape)
     found["is_pad"] = own.is_pad[chosen]
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -47,7 +48,7 @@ class RobotSteps:
         steps, rules = data.steps, data.rules
         rows = usable_steps(steps, split)
         self.rows = steps.iloc[rows].reset_index(drop=True)
-        self._data, self._seeing, self._sensor = data, seeing, sensor
+        self.data, self._seeing, self._sensor = data, seeing, sensor
         chunks, is_pad = chunk_actions(steps, rules.horizon)
         self.targets = normalise(chunks[rows], data.normaliser["action"])
         self.is_pad = is_pad[rows]
@@ -62,7 +63,7 @@ class RobotSteps:
         self._open_caches()
 
     def _open_caches(self) -> None:
-        data = self._data
+        data = self.data
         self._windows = data.windows.open() if self.has_sensor.any() else None
         self._window_places = np.zeros((len(self.rows), 2), np.int64)
         if self._windows is not None:
@@ -72,15 +73,14 @@ class RobotSteps:
             self._window_places[self.has_sensor] = self._windows.places(keys)
         if self._seeing == "none":
             return
-        _, digests = chosen_views(self.rows, data.style)
+        digests = chosen_views(self.rows, data.style)[1]
         grid = view_grid(data.backbone, data.style.height_px, data.style.width_px)
         self.encoder = prompt_encoder(data.backbone, len(digests[0]), grid)
         if self._seeing == "cached":
             self._reader = data.prompts.open()
             keys = [prompt_key(d, t) for d, t in zip(digests, self.instructions, strict=True)]
             self._places = self._reader.places(keys)
-            rows, columns = data.style.memory_grid
-            self._num_image = len(digests[0]) * rows * columns
+            self._num_image = len(digests[0]) * math.prod(data.style.memory_grid)
         else:
             self._reader = data.frames.open()
             flat = [digest for of_row in digests for digest in of_row]
@@ -115,23 +115,23 @@ class RobotSteps:
             batch |= self._read_tokens(chosen)
         elif self._seeing == "live":
             places = self._places[chosen].reshape(-1, 2)
-            stored = from_stored(self._reader.read(places), self._data.frames.recipe["dtype"])
+            stored = from_stored(self._reader.read(places), self.data.frames.recipe["dtype"])
             batch["features"] = stored.reshape(len(chosen), -1, *stored.shape[1:])
             batch |= self.encoder.batch([self.instructions[i] for i in chosen])
         return batch
 
     def _read_windows(self, chosen: np.ndarray) -> Tensor:
-        recipe = self._data.windows.recipe
+        recipe = self.data.windows.recipe
         if self._windows is None or not len(chosen):
             return torch.zeros(0, int(recipe["window"]), 1026)
         stored = self._windows.read(self._window_places[chosen])
         if self._sensor == "zeroed":
             stored = np.zeros_like(stored)
-        return torch.from_numpy(normalise_sensor(stored, self._data.normaliser["sensor"]))
+        return torch.from_numpy(normalise_sensor(stored, self.data.normaliser["sensor"]))
 
     def _read_tokens(self, chosen: np.ndarray) -> dict[str, Tensor]:
         stored = self._reader.read(self._places[chosen])
-        tokens = from_stored(stored, self._data.prompts.recipe["dtype"])
+        tokens = from_stored(stored, self.data.prompts.recipe["dtype"])
         counts = [self.encoder.num_text_tokens(self.instructions[i]) for i in chosen]
         lengths = self._num_image + np.array(counts)
         tokens = tokens[:, : int(lengths.max())]
@@ -237,7 +237,10 @@ class TrainingSteps:
         drawn = np.minimum(places, len(self._groups) - 1)
         picks = rng.uniform(size=len(drawn))
         self._chosen = np.array(
-            [self._groups[g][int(u * len(self._groups[g]))] for g, u in zip(drawn, picks, strict=True)]
+            [
+                self._groups[g][int(u * len(self._groups[g]))]
+                for g, u in zip(drawn, picks, strict=True)
+            ]
         )
         # In place: the loop holds this tensor.
         self.sample_weights.copy_(self._counts[torch.from_numpy(self._chosen)].clamp(min=1e-9))

@@ -117,10 +117,11 @@ def train_vla(
     samples = TrainingSteps(steps, data, run.seed, timesteps)
     is_constant = tuple(bool(v) for v in data.normaliser["action"]["is_constant"])
     losses = ActionLosses(is_constant)
+    validation = RobotSteps(data, "val", plan.seeing)
     objective = Objective(
         samples,
         losses,
-        validate_on(RobotSteps(data, "val", plan.seeing), losses, plan.num_val, run.seed, timesteps),
+        validate_on(validation, losses, plan.num_val, run.seed, timesteps),
         begin_epoch=samples.begin_epoch,
         spans_ranks=True,
         sample_weights=samples.sample_weights,
@@ -179,9 +180,7 @@ def take_over(model: VlaModel, parent: Checkpoint, groups: Mapping[str, list[str
     logger.info("Stage 2 begins with %d tensors of stage 1.", len(parent.weights))
 
 
-def _training_key(
-    plan: VlaPlan, data: VlaData, run: RunParams, parent: Checkpoint | None
-) -> str:
+def _training_key(plan: VlaPlan, data: VlaData, run: RunParams, parent: Checkpoint | None) -> str:
     """Fingerprint of all that decides the weights; a state under another key is not resumed."""
     return fingerprint(
         {

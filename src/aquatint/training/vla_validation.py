@@ -44,9 +44,7 @@ def validate_on(
         heard = steps.rows["has_sensor"].to_numpy(bool)[chosen]
         for name, rows in (("sensor", chosen[heard]), ("no_sensor", chosen[~heard])):
             if len(rows):
-                found[f"loss_{name}"] = _loss(
-                    model, steps, rows, losses, seed, num_train_timesteps
-                )
+                found[f"loss_{name}"] = _loss(model, steps, rows, losses, seed, num_train_timesteps)
         return {"score": -found["loss"], **found}
 
     return evaluate

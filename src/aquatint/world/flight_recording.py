@@ -59,7 +59,7 @@ class Flight:
     step_poses: FloatArray
 
 
-def record_flight(
+def record_flight(  # noqa: PLR0913 - what makes one flight
     site: Site,
     goal: Goal,
     number: int,

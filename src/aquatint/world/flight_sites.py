@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,14 +130,9 @@ def look_down(site: Site, position_m: FloatArray, size_px: int, rng: Rng) -> NDA
     dx = max(0.0, -box[0]) - max(0.0, box[2] - GROUND_PX)
     dy = max(0.0, -box[1]) - max(0.0, box[3] - GROUND_PX)
     inside = (box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy)
-    clipped = tuple(min(max(value, 0.0), float(GROUND_PX)) for value in inside)
+    left, top, right, bottom = (min(max(value, 0.0), float(GROUND_PX)) for value in inside)
     image = Image.fromarray(site.ground).resize(
-        (size_px, size_px), Image.Resampling.BILINEAR, clipped
+        (size_px, size_px), Image.Resampling.BILINEAR, (left, top, right, bottom)
     )
     grain = rng.normal(0, 2.0, (size_px, size_px, 1))
     return (np.asarray(image) + grain).clip(0, 255).astype(np.uint8)
-
-
-def without_pads(site: Site, ground: NDArray[np.uint8]) -> Site:
-    """The site with other pixels: for pictures of a scene from above."""
-    return replace(site, ground=ground)

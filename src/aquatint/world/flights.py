@@ -128,9 +128,7 @@ def describe_sites(
             (pad.color, 0.5 + (pad.x_m - place[0]) / edge, 0.5 - (pad.y_m - place[1]) / edge)
             for pad in site.pads
         ]
-        answers = [
-            (color, name_position(x, y)) for color, x, y in seen if 0 < x < 1 and 0 < y < 1
-        ]
+        answers = [(color, name_position(x, y)) for color, x, y in seen if 0 < x < 1 and 0 < y < 1]
         if not answers:
             continue
         words = [f"{with_article(color)} pad {where}" for color, where in answers]

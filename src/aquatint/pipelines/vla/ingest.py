@@ -78,9 +78,7 @@ def fit_normaliser(
     """Fit scales of actions, states and sensor on the train split."""
     from aquatint.features.robot_scales import fit_scales
 
-    return fit_scales(
-        episodes, windows, params.action, params.num_sensor_windows, params.seed
-    )
+    return fit_scales(episodes, windows, params.action, params.num_sensor_windows, params.seed)
 
 
 def encode_frames(

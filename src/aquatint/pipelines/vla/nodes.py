@@ -46,7 +46,7 @@ def bundle_vla(  # noqa: PLR0913 - one argument for each catalog entry
     return VlaData(backbone, episodes, frames, prompts, windows, normaliser, style, rules)
 
 
-def _train(
+def _train(  # noqa: PLR0913 - what the three trainings share
     stage: str,
     states: TrainingStateFolder,
     architecture: ArchitectureParams,
@@ -77,9 +77,7 @@ def policy_of(data: Any, architecture: ArchitectureParams, *, sees: bool) -> dic
     """Arguments of the policy, its widths read from backbone and scales."""
     width = int(data.backbone.load_config().text_config.hidden_size) if sees else 0
     scales = data.normaliser
-    return architecture.policy(
-        width, len(scales["action"]["names"]), len(scales["state"]["names"])
-    )
+    return architecture.policy(width, len(scales["action"]["names"]), len(scales["state"]["names"]))
 
 
 def train_stage1(
@@ -97,9 +95,7 @@ def train_stage1(
             "Stage 1 should use finetune-vl=none: finetune_vl %s is not used.", params.finetune_vl
         )
         params = params.model_copy(update={"finetune_vl": "none"})
-    bundle = bundle_vla(
-        **data, viewing=viewing, architecture=architecture, sampling=sampling
-    )
+    bundle = bundle_vla(**data, viewing=viewing, architecture=architecture, sampling=sampling)
     return _train("stage1", states, architecture, params, run, bundle)
 
 
@@ -133,9 +129,7 @@ def train_stage2(  # noqa: PLR0913 - one argument for each catalog entry
         raise ValueError(
             "Stage 2 begins with a checkpoint that check_handover did not see; run --tags=stage2."
         )
-    bundle = bundle_vla(
-        **data, viewing=viewing, architecture=architecture, sampling=sampling
-    )
+    bundle = bundle_vla(**data, viewing=viewing, architecture=architecture, sampling=sampling)
     return _train("stage2", states, architecture, params, run, bundle, parent=stage1)
 
 
@@ -149,13 +143,11 @@ def train_state_only(
     **data: Any,  # noqa: ANN401 - the arguments of bundle_vla
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train the same expert on the robot's state alone: what needs neither eyes nor words."""
-    bundle = bundle_vla(
-        **data, viewing=viewing, architecture=architecture, sampling=sampling
-    )
+    bundle = bundle_vla(**data, viewing=viewing, architecture=architecture, sampling=sampling)
     return _train("state_only", states, architecture, params, run, bundle)
 
 
-def predict_policy(  # noqa: PLR0913 - one argument for each catalog entry
+def predict_policy(
     checkpoint: Checkpoint,
     architecture: ArchitectureParams,
     params: PredictionParams,
@@ -167,9 +159,7 @@ def predict_policy(  # noqa: PLR0913 - one argument for each catalog entry
     """Predict chunks for steps of the validation and the test split."""
     from aquatint.training.vla_predict import predict_chunks
 
-    bundle = bundle_vla(
-        **data, viewing=viewing, architecture=architecture, sampling=sampling
-    )
+    bundle = bundle_vla(**data, viewing=viewing, architecture=architecture, sampling=sampling)
     splits = ("val", "test")
     return predict_chunks(checkpoint, bundle, run, splits, params.stride, params.batch_size)
 
@@ -183,7 +173,7 @@ def evaluate_policy(
     return evaluate_chunks(predictions, episodes, normaliser)
 
 
-def probe_policy(  # noqa: PLR0913 - one argument for each catalog entry
+def probe_policy(
     checkpoint: Checkpoint,
     architecture: ArchitectureParams,
     params: PredictionParams,
@@ -195,9 +185,7 @@ def probe_policy(  # noqa: PLR0913 - one argument for each catalog entry
     """Errors without the sensor, on a random prior, and the spread of a diffusion's samples."""
     from aquatint.training.vla_evaluation import probe_policy as probe
 
-    bundle = bundle_vla(
-        **data, viewing=viewing, architecture=architecture, sampling=sampling
-    )
+    bundle = bundle_vla(**data, viewing=viewing, architecture=architecture, sampling=sampling)
     return probe(checkpoint, bundle, run, params.stride, params.batch_size)
 
 
@@ -254,7 +242,9 @@ def measure_policy(
     """Run the exported policy on one recorded observation and time its decision."""
     from aquatint.training.vla_latency import measure_export
 
-    return measure_export(Path(policy), Path(recordings.root), episodes, run, params.latency_repeats)
+    return measure_export(
+        Path(policy), Path(recordings.root), episodes, run, params.latency_repeats
+    )
 
 
 def fly_policies(  # noqa: PLR0913 - one argument for each catalog entry

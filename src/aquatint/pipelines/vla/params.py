@@ -160,14 +160,14 @@ class ArchitectureParams(Params):
                 f"sensor_enabled false needs fusion: none, got {self.fusion}: there is nothing to "
                 "fuse."
             )
-        for name, width in (("fusion_heads", self.fusion_heads), ("expert.num_heads",
-                                                                  self.expert.num_heads)):  # fmt: skip
-            if self.expert.width % width:
-                raise ValueError(f"{name} {width} must divide expert.width {self.expert.width}.")
+        heads = {"fusion_heads": self.fusion_heads, "expert.num_heads": self.expert.num_heads}
+        for name, count in heads.items():
+            if self.expert.width % count:
+                raise ValueError(f"{name} {count} must divide expert.width {self.expert.width}.")
         return self
 
     def policy(self, vl_width: int, action_width: int, state_width: int) -> dict[str, Any]:
-        """Arguments of ``VlaPolicy``; a ``vl_width`` of 0 is a policy that sees and hears nothing."""
+        """Arguments of ``VlaPolicy``; with a ``vl_width`` of 0 it neither sees nor hears."""
         sees = vl_width > 0
         strategy = self.fusion if sees else "none"
         hears = sees and self.sensor_enabled and strategy != "none"
