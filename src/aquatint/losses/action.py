@@ -26,11 +26,12 @@ def action_mse(
         elements, chunks at an episode's end would count for less.
     """
     counted = element_weights(is_pad, is_constant, weights)
-    errors = (predicted.float() - target.float()) ** 2
-    # Where, not times: a padded target may be anything, and 0 times infinity is NaN.
-    errors = torch.where(counted > 0, errors, torch.zeros_like(errors))
+    # Before the difference: a padded target may be anything, and 0 times infinity is NaN.
+    errors = predicted.float() - torch.where(
+        counted > 0, target.float(), predicted.detach().float()
+    )
     # sum / count, not mean: the mean of an empty selection is NaN and kills training.
-    return (errors * counted).sum() / counted.sum().clamp(min=1e-9)
+    return (errors**2 * counted).sum() / counted.sum().clamp(min=1e-9)
 
 
 def element_weights(is_pad: Tensor, is_constant: Tensor, weights: Tensor) -> Tensor:

@@ -25,6 +25,11 @@ def seeing_of(checkpoint: Checkpoint) -> Seeing:
     return "cached" if checkpoint.spec["opening"]["mode"] == "none" else "live"
 
 
+def sensor_of(checkpoint: Checkpoint) -> SensorMode:
+    """Whether a checkpoint's model is given sensor windows."""
+    return "own" if checkpoint.spec["policy"]["sensor"] else "missing"
+
+
 def predict_chunks(
     checkpoint: Checkpoint,
     data: VlaData,
@@ -50,7 +55,7 @@ def predict_chunks(
     model = restore_vla(data.backbone, checkpoint, run, is_live=seeing_of(checkpoint) == "live")
     parts = []
     for split in splits:
-        steps = RobotSteps(data, split, seeing_of(checkpoint))
+        steps = RobotSteps(data, split, seeing_of(checkpoint), sensor_of(checkpoint))
         chosen = np.arange(0, len(steps), stride)
         found = choose_chunks(model, steps, chosen, run.seed, batch_size)
         parts.append(prediction_table(steps, chosen, found, split))

@@ -21,7 +21,7 @@ from aquatint.training.state import TrainingStateFolder
 from aquatint.training.vla_data import VlaData
 from aquatint.training.vla_losses import ActionLosses
 from aquatint.training.vla_model import EXPERT, SENSOR, VlaModel, build_vla, load_exactly
-from aquatint.training.vla_samples import RobotSteps, Seeing, TrainingSteps
+from aquatint.training.vla_samples import RobotSteps, Seeing, SensorMode, TrainingSteps
 from aquatint.training.vla_validation import validate_on
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,11 @@ class VlaPlan:
             return "none"
         # No gradient reaches an opened backbone through a cache of its outputs.
         return "live" if self.is_opened else "cached"
+
+    @property
+    def sensor(self) -> SensorMode:
+        """Whether batches hold sensor windows: a policy without an encoder needs none."""
+        return "own" if self.policy["sensor"] else "missing"
 
     def spec(self, data: VlaData) -> dict[str, Any]:
         """What rebuilds the model and prepares its inputs; plain JSON values."""
@@ -112,12 +117,12 @@ def train_vla(
     model, groups = build_vla(data.backbone, spec, run, is_live=plan.is_opened)
     if parent is not None:
         take_over(model, parent, groups)
-    steps = RobotSteps(data, "train", plan.seeing)
+    steps = RobotSteps(data, "train", plan.seeing, plan.sensor)
     timesteps = model.diffusion.num_train_timesteps if model.diffusion else 0
     samples = TrainingSteps(steps, data, run.seed, timesteps)
     is_constant = tuple(bool(v) for v in data.normaliser["action"]["is_constant"])
     losses = ActionLosses(is_constant)
-    validation = RobotSteps(data, "val", plan.seeing)
+    validation = RobotSteps(data, "val", plan.seeing, plan.sensor)
     objective = Objective(
         samples,
         losses,

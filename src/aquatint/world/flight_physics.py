@@ -100,8 +100,8 @@ def move(position: FloatArray, action: FloatArray, rng: Rng) -> FloatArray:
 def sample_start(site: Site, rng: Rng) -> FloatArray:
     """Draw where a flight begins: all pads in view, any heading."""
     middle = np.mean([(pad.x_m, pad.y_m) for pad in site.pads], axis=0)
-    x, y = middle + rng.uniform(-3, 3, 2)
-    clearance = rng.uniform(12, 20)
+    x, y = middle + rng.uniform(-2, 2, 2)
+    clearance = rng.uniform(10, 17)
     return np.array([x, y, site.elevation_m + clearance, rng.uniform(-180, 180)])
 
 

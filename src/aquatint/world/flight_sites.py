@@ -27,8 +27,8 @@ NUM_PADS = 3
 # Edge of the square that the camera sees, as a multiple of the clearance: 70 degrees of view.
 COVERAGE = 2 * float(np.tan(np.radians(35)))
 _SUPERSAMPLING = 4
-_MIN_GAP_M = 4.0
-_REACH_M = 7.0
+_MIN_GAP_M = 4.5
+_REACH_M = 5.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def sample_site(ground: NDArray[np.uint8], rng: Rng) -> Site:
     while len(pads) < NUM_PADS:
         x, y = (middle + rng.uniform(-_REACH_M, _REACH_M, 2)).tolist()
         if all(np.hypot(x - pad.x_m, y - pad.y_m) > _MIN_GAP_M for pad in pads):
-            pads.append(Pad(colors[len(pads)], x, y, float(rng.uniform(0.7, 1.4))))
+            pads.append(Pad(colors[len(pads)], x, y, float(rng.uniform(1.1, 2.0))))
     image = ImageEnhance.Brightness(Image.fromarray(np.ascontiguousarray(turned)))
     painted = _paint_pads(image.enhance(float(rng.uniform(0.75, 1.2))), pads)
     return Site(np.asarray(painted), tuple(pads), float(rng.uniform(-6, 6)))

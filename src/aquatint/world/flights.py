@@ -25,7 +25,7 @@ from aquatint.world.flight_sites import PAD_COLORS, Site, photograph_ground, sam
 from aquatint.world.wording import join_words, name_position, with_article
 
 WORLD_FILE = "flights.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 TRAJECTORIES, EPISODES, BRIDGE = "trajectories", "New_dataset", "bridge"
 LEROBOT_V3, LEROBOT_V21, GROUNDS = "lerobot_v3", "lerobot_v21", "grounds"
 _GROUND_SEED = 900_000
@@ -121,8 +121,8 @@ def describe_sites(
             ground = photograph_ground(_GROUND_SEED - 2 - seed - number // 12)
         site = sample_site(ground, rng)
         middle = np.mean([(pad.x_m, pad.y_m) for pad in site.pads], axis=0)
-        clearance = float(rng.uniform(9, 20))
-        place = np.array([*(middle + rng.uniform(-4, 4, 2)), clearance])
+        clearance = float(rng.uniform(6, 17))
+        place = np.array([*(middle + rng.uniform(-2.5, 2.5, 2)), clearance])
         edge = COVERAGE * clearance
         seen = [
             (pad.color, 0.5 + (pad.x_m - place[0]) / edge, 0.5 - (pad.y_m - place[1]) / edge)
