@@ -154,7 +154,7 @@ def test_published_values_of_the_vla_source_stand_in_its_environment(recipe, tmp
     assert architecture.kind == recipe.removeprefix("vla_")
     assert architecture.diffusion.num_train_timesteps == 100
     assert values["policy"]["samples"].sensor_loss_weight == 2.0
-    assert architecture.policy(2048, 7, 15)["sensor"]["out_width"] == 3072
+    assert architecture.policy(2048, 7, 15, 92)["sensor"]["out_width"] == 3072
 
 
 @pytest.mark.parametrize(

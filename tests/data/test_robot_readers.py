@@ -142,7 +142,9 @@ def test_videos_of_lerobot_are_read_frame_by_frame(tmp_path):
     folder = fixture.write_lerobot_v21(tmp_path)
     info = json.loads((folder / "meta" / "info.json").read_text())
     info["features"]["observation.images.cam"]["dtype"] = "video"
-    info["video_path"] = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
+    info["video_path"] = (
+        "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
+    )
     (folder / "meta" / "info.json").write_text(json.dumps(info))
     path = folder / "videos" / "chunk-000" / "observation.images.cam" / "episode_000000.mp4"
     path.parent.mkdir(parents=True)

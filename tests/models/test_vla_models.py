@@ -30,7 +30,7 @@ def small_policy(kind="regression", strategy="cross_attention", **options):
         "vl_width": D,
         "sensor": small_sensor() if hears else None,
         "state": {"num_values": 4, "widths": (8,), "num_heads": 2, "num_blocks": 0, "dropout": 0.0},
-        "fusion": {"strategy": strategy, "num_heads": 2},
+        "fusion": {"strategy": strategy, "num_heads": 2, "num_positions": T},
         "expert": {"width": W, "horizon": 4, "action_width": 7, "num_blocks": 2, "num_heads": 2,
                    "feedforward_width": 16, "dropout": 0.0},
         "diffusion": {"num_train_timesteps": 20} if kind == "diffusion" else None,
@@ -154,6 +154,19 @@ def test_padding_tokens_change_nothing():
         assert torch.allclose(policy.act({**batch, "tokens": tokens}), before, atol=1e-5)
 
 
+def test_where_a_token_lies_is_told():
+    """Rotary positions leave no trace in hidden states: swapped places must not look alike."""
+    policy, batch = small_policy(), small_batch()
+    batch["token_is_pad"][:] = False
+    with torch.inference_mode():
+        straight = policy.act(batch)
+        swapped = policy.act({**batch, "tokens": batch["tokens"][:, [1, 0, 2, 3, 4]]})
+        assert (straight - swapped).abs().max() > 1e-4
+        with pytest.raises(ValueError, match="knows 5 places of tokens, got 10"):
+            tokens, is_pad = (torch.cat([batch[n]] * 2, 1) for n in ("tokens", "token_is_pad"))
+            policy.act({**batch, "tokens": tokens, "token_is_pad": is_pad})
+
+
 def test_a_policy_without_sensor_hears_nothing_and_one_without_eyes_sees_nothing():
     deaf = small_policy(strategy="none")
     assert deaf.sensor_encoder is None
@@ -163,7 +176,9 @@ def test_a_policy_without_sensor_hears_nothing_and_one_without_eyes_sees_nothing
         assert torch.equal(deaf.act(batch), deaf.act({**batch, "windows": batch["windows"] + 1}))
         blind = small_policy(strategy="none", vl_width=0)
         assert torch.equal(blind.act(batch), blind.act({**batch, "tokens": batch["tokens"] + 1}))
-        assert not torch.equal(blind.act(batch), blind.act({**batch, "states": batch["states"] + 1}))
+        assert not torch.equal(
+            blind.act(batch), blind.act({**batch, "states": batch["states"] + 1})
+        )
 
 
 @pytest.mark.parametrize("strategy", ["concat", "cross_attention", "gated"])

@@ -49,7 +49,9 @@ def test_cached_tokens_are_those_that_the_live_backbone_gives(vla_data):
     stored, batch = cached.batch(rows), live.batch(rows)
     grid = view_grid(vla_data.backbone, 48, 48)
     with torch.inference_mode():
-        tokens, is_pad = read_tokens(vla_data.backbone.load(), batch, batch["features"], grid, (2, 2))
+        tokens, is_pad = read_tokens(
+            vla_data.backbone.load(), batch, batch["features"], grid, (2, 2)
+        )
     assert torch.equal(is_pad, stored["token_is_pad"])
     assert torch.allclose(tokens, stored["tokens"], atol=1e-5)
 
@@ -99,7 +101,9 @@ def test_exactly_what_is_declared_trains(trained, vla_data, run_params, kind):
     assert all("lora_" in name and "language_model" in name for name in lora)
     model, _ = build_vla(vla_data.backbone, second.spec, run_params, is_live=True)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    restored = dict(restore_vla(vla_data.backbone, second, run_params, is_live=True).named_parameters())
+    restored = dict(
+        restore_vla(vla_data.backbone, second, run_params, is_live=True).named_parameters()
+    )
     changed = {name for name, tensor in before.items() if not torch.equal(tensor, restored[name])}
     assert changed <= set(second.weights), "nothing frozen moved"
     assert {name for name in changed if "lora_B" in name}, "gradients reached the LoRA weights"
@@ -117,7 +121,11 @@ def test_every_tensor_of_stage1_is_found_in_a_fresh_stage2(trained, vla_data, ru
     for name, tensor in first.weights.items():
         assert torch.equal(parameters[name], tensor), name
     record = compare_handover(first, second.spec["policy"])
-    assert record["num_tensors"] == len(first.weights) == record["sensor_encoder"] + record["action_expert"]
+    assert (
+        record["num_tensors"]
+        == len(first.weights)
+        == record["sensor_encoder"] + record["action_expert"]
+    )
     assert second.lineage["parents"][0]["digest"] == first.digest
 
 
@@ -161,7 +169,9 @@ def test_one_batch_gives_the_gradients_of_its_parts(vla_data, run_params, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_training_that_was_cut_off_ends_as_if_it_had_not_been(vla_data, run_params, tmp_path, kind):
+def test_a_training_that_was_cut_off_ends_as_if_it_had_not_been(
+    vla_data, run_params, tmp_path, kind
+):
     plan = plan_of(kind=kind)
     whole, history = train_vla(plan, vla_data, run_params, TrainingStateFolder(str(tmp_path / "a")))
     often = run_params.model_copy(update={"save_state_every_steps": 1})
@@ -183,7 +193,9 @@ def test_a_training_that_was_cut_off_ends_as_if_it_had_not_been(vla_data, run_pa
     assert len(calls) == 3
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(vla_data, run_params, tmp_path):
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    vla_data, run_params, tmp_path
+):
     plan = plan_of(epochs=1)
     digests = [
         train_vla(plan, vla_data, run_params.model_copy(update={"seed": seed}),
@@ -212,7 +224,9 @@ def test_a_random_prior_does_not_help(trained, vla_data, run_params):
     scale = np.asarray(vla_data.normaliser["action"]["std"])
     varies = ~np.asarray(vla_data.normaliser["action"]["is_constant"])
     errors = {
-        name: np.mean(((found[name] - found["target"])[~found["is_pad"]][:, varies] / scale[varies]) ** 2)
+        name: np.mean(
+            ((found[name] - found["target"])[~found["is_pad"]][:, varies] / scale[varies]) ** 2
+        )
         for name in ("own", "random_prior")
     }
     assert errors["random_prior"] > errors["own"]
@@ -245,7 +259,9 @@ def test_pictures_are_drawn_as_often_as_their_format_weighs(vla_data):
     samples = TrainingSteps(RobotSteps(data, "train", "none", "missing"), data, 0, 0)
     names = [n.partition("@")[0] for n in samples.identify(torch.arange(len(samples)))]
     others = len(names) - names.count(first)
-    assert names.count(first) / others == pytest.approx(3 / (steps["episode_id"].nunique() - 1), rel=0.35)
+    assert names.count(first) / others == pytest.approx(
+        3 / (steps["episode_id"].nunique() - 1), rel=0.35
+    )
     with pytest.raises(ValueError, match="draws none of the formats"):
         TrainingSteps(RobotSteps(data, "train", "none", "missing"),
                       dataclasses.replace(data, rules=rules_of(mixture={"bridge": 1.0})), 0, 0)  # fmt: skip
@@ -266,13 +282,17 @@ def test_the_last_action_is_a_prior_that_is_known_when_acting(vla_data):
 
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
-def test_a_merged_backbone_computes_what_the_unmerged_one_does(vla_data, run_params, tmp_path, trained, mode):
+def test_a_merged_backbone_computes_what_the_unmerged_one_does(
+    vla_data, run_params, tmp_path, trained, mode
+):
     second = trained["regression"][1]
     if mode == "full":
         plan = plan_of("stage2", mode="full", epochs=1)
         second, _ = train_vla(plan, vla_data, run_params, TrainingStateFolder(str(tmp_path / "s")),
                               trained["regression"][0])  # fmt: skip
-        opened = {n.split("layers.")[1][0] for n in second.weights if "layers." in n and "backbone" in n}
+        opened = {
+            n.split("layers.")[1][0] for n in second.weights if "layers." in n and "backbone" in n
+        }
         assert opened == {"1"}, "the last block alone"
     merged = merge_vla(vla_data.backbone, second, run_params)
     assert merged.lineage["max_difference"] < 1e-4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,12 @@ def chosen_views(steps: pd.DataFrame, style: FrameStyle) -> tuple[list[list[str]
         refs.append([names[i] for i in places])
         digests.append([found[i] for i in places])
     return refs, digests
+
+
+def num_positions(steps: pd.DataFrame, style: FrameStyle) -> int:
+    """Most vision-language tokens of a step: those kept of its views, and those of its text."""
+    views = style.views or tuple(steps.loc[steps["has_state"], "views"].iloc[0])
+    return len(views) * math.prod(style.memory_grid) + style.max_text_tokens
 
 
 def prompt_key(digests: Sequence[str], instruction: str) -> str:

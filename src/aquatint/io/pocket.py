@@ -199,10 +199,10 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
 
 
 def _with_flights(pixels: list[Any], texts: list[list[str]], recipe: PocketRecipe) -> Any:  # noqa: ANN401
-    """Add views of landing pads with a caption, and a question where each pad is.
+    """Add views of landing pads with a caption, and questions where each is and what lies where.
 
-    As large models learn it from boxes and pointing: where a thing of some color is. What a drone
-    should do then, and how far away it is, nothing here says.
+    As large models learn it from boxes and pointing. What a drone should do then, and how far away
+    a pad is, nothing here says.
     """
     import numpy as np
 
@@ -215,14 +215,14 @@ def _with_flights(pixels: list[Any], texts: list[list[str]], recipe: PocketRecip
     asked = [
         [
             Dialogue(
-                f"<|im_start|>user\n{marks}Where is the {color} pad?<|im_end|>\n"
+                f"<|im_start|>user\n{marks}{question}<|im_end|>\n"
                 "<|im_start|>assistant\n",
-                f"{where[:1].upper()}{where[1:]}.",
+                f"{answer[:1].upper()}{answer[1:]}.",
                 True,
             )
-            for color, where in answers
+            for question, answer in questions
         ]
-        for _, _, answers in views
+        for _, _, questions in views
     ]
     return CaptionedImages(
         np.stack([*pixels, *(view for view, _, _ in views)]),

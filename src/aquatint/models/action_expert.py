@@ -24,7 +24,8 @@ class RegressionExpert(nn.Module):
 
     References:
         Published expert of Najongs/Insertion_VLA, 72.4 M parameters. Differs: the prior is what is
-        known when acting (zeros or the last action); there it was the target itself.
+        known when acting (zeros or the last action); there it was the target itself. Queries
+        know the summary of the condition.
     """
 
     def __init__(  # noqa: PLR0913 - flat arguments, each one a size
@@ -57,7 +58,9 @@ class RegressionExpert(nn.Module):
         Returns:
             Normalised actions, shape (B, H, A).
         """
-        queries = self.queries.expand(len(prior), -1, -1)
+        # The summary asks too, as it does in the diffusion expert: queries that are the same for
+        # every sample would have to learn what to look for from the tokens alone.
+        queries = self.queries + condition.summary[:, None]
         decoded = self.decoder(queries, condition.memory, memory_key_padding_mask=condition.is_pad)
         return prior + self.head(self.norm(decoded))
 

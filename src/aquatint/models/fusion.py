@@ -40,12 +40,14 @@ class Fusion(nn.Module):
         sensor_width: Width of the sensor's vector; 0 for a policy without a sensor.
         width: Width of the condition.
         num_heads: Heads of the attention.
+        num_positions: Most vision-language tokens; each place among them has a learned code. A
+            backbone with rotary positions leaves no trace of where a token lies in its states.
 
     Raises:
         ValueError: If a strategy that needs both is given one alone.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - flat arguments, each one a size
         self,
         strategy: FusionName,
         *,
@@ -53,6 +55,7 @@ class Fusion(nn.Module):
         sensor_width: int,
         width: int,
         num_heads: int = 8,
+        num_positions: int = 0,
     ) -> None:
         super().__init__()
         if strategy != "none" and not (vl_width and sensor_width):
@@ -72,6 +75,7 @@ class Fusion(nn.Module):
             case "cross_attention":
                 self.before = nn.LayerNorm(vl_width)
                 self.vl = nn.Linear(vl_width, width)
+                self.positions = nn.Parameter(0.5 * torch.randn(num_positions, width))
                 self.sensor = nn.Linear(sensor_width, width)
                 self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
                 self.norm = nn.LayerNorm(width)
@@ -112,7 +116,11 @@ class Fusion(nn.Module):
         return _alone(fused + state)
 
     def _attend(self, tokens: Tensor, is_pad: Tensor, sensor: Tensor, state: Tensor) -> Condition:
-        keys = self.vl(self.before(tokens))
+        if tokens.shape[1] > len(self.positions):
+            raise ValueError(
+                f"The fusion knows {len(self.positions)} places of tokens, got {tokens.shape[1]}."
+            )
+        keys = self.vl(self.before(tokens)) + self.positions[: tokens.shape[1]]
         query = (self.sensor(sensor) + state)[:, None]
         found, _ = self.attention(query, keys, keys, key_padding_mask=is_pad, need_weights=False)
         summary = self.norm(query + found)

@@ -17,13 +17,11 @@ PAD_COLORS = {
     "blue": (38, 78, 222),
     "yellow": (250, 220, 36),
     "white": (248, 248, 248),
-    "purple": (152, 44, 204),
-    "black": (18, 18, 22),
 }
 GROUND_PX = 640
 PX_PER_M = 10.0
 HALF_M = GROUND_PX / PX_PER_M / 2
-NUM_PADS = 3
+NUM_PADS = 2
 # Edge of the square that the camera sees, as a multiple of the clearance: 70 degrees of view.
 COVERAGE = 2 * float(np.tan(np.radians(35)))
 _SUPERSAMPLING = 4
@@ -77,7 +75,7 @@ def photograph_ground(seed: int) -> NDArray[np.uint8]:
 
 
 def sample_site(ground: NDArray[np.uint8], rng: Rng) -> Site:
-    """Turn a ground by quarters, change its light, and put three pads of different colors on it."""
+    """Turn a ground by quarters, change its light, and put two pads of different colors on it."""
     turned = np.rot90(ground, int(rng.integers(4)))
     colors = rng.permutation(list(PAD_COLORS))[:NUM_PADS].tolist()
     middle = rng.uniform(-6, 6, 2)

@@ -22,10 +22,10 @@ from aquatint.world.flight_formats import VIEW, write_bridge, write_episode, wri
 from aquatint.world.flight_physics import ACTION_HZ, HEADINGS_DEG, Goal, RangeFinder, wrap_deg
 from aquatint.world.flight_recording import Flight, record_flight
 from aquatint.world.flight_sites import PAD_COLORS, Site, photograph_ground, sample_site
-from aquatint.world.wording import join_words, name_position, with_article
+from aquatint.world.wording import POSITION_WORDS, join_words, name_position, with_article
 
 WORLD_FILE = "flights.json"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 TRAJECTORIES, EPISODES, BRIDGE = "trajectories", "New_dataset", "bridge"
 LEROBOT_V3, LEROBOT_V21, GROUNDS = "lerobot_v3", "lerobot_v21", "grounds"
 _GROUND_SEED = 900_000
@@ -105,7 +105,7 @@ def sample_goal(site: Site, rng: Rng) -> Goal:
 def describe_sites(
     num_views: int, size_px: int, seed: int
 ) -> Iterator[tuple[NDArray[np.uint8], str, list[tuple[str, str]]]]:
-    """Yield views of sites, what is in them in words, and where each pad is, by its color.
+    """Yield views of sites, what is in them in words, and questions about them with answers.
 
     Args:
         num_views: How many, over grounds of no flight.
@@ -131,8 +131,12 @@ def describe_sites(
         answers = [(color, name_position(x, y)) for color, x, y in seen if 0 < x < 1 and 0 < y < 1]
         if not answers:
             continue
-        words = [f"{with_article(color)} pad {where}" for color, where in answers]
-        yield look_down(site, place, size_px, rng), f"There is {join_words(words)}.", answers
+        words = [f"{with_article(color)} pad {where}" for color, where in sorted(answers)]
+        asked = [(f"Where is the {color} pad?", where) for color, where in answers]
+        asked += [(f"What is {where}?", f"a {color} pad") for color, where in answers]
+        empty = [words for words in POSITION_WORDS if words not in dict(answers).values()]
+        asked.append((f"What is {rng.choice(empty)}?", "no pad"))
+        yield look_down(site, place, size_px, rng), f"There is {join_words(words)}.", asked
 
 
 def test_grounds(spec: FlightWorldSpec) -> list[int]:

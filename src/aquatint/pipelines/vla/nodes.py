@@ -75,9 +75,12 @@ def _train(  # noqa: PLR0913 - what the three trainings share
 
 def policy_of(data: Any, architecture: ArchitectureParams, *, sees: bool) -> dict[str, Any]:  # noqa: ANN401
     """Arguments of the policy, its widths read from backbone and scales."""
+    from aquatint.features.robot_frames import num_positions
+
     width = int(data.backbone.load_config().text_config.hidden_size) if sees else 0
-    scales = data.normaliser
-    return architecture.policy(width, len(scales["action"]["names"]), len(scales["state"]["names"]))
+    scales = data.normaliser["action"]["names"], data.normaliser["state"]["names"]
+    places = num_positions(data.steps, data.style)
+    return architecture.policy(width, len(scales[0]), len(scales[1]), places)
 
 
 def train_stage1(
@@ -102,15 +105,19 @@ def train_stage1(
 def check_handover(
     stage1: Checkpoint,
     backbone: Backbone,
+    episodes: pd.DataFrame,
     normaliser: dict[str, Any],
     architecture: ArchitectureParams,
+    viewing: FrameParams,
 ) -> dict[str, Any]:
     """Compare the stage-1 checkpoint with what stage 2 builds, tensor by tensor."""
+    from aquatint.features.robot_frames import num_positions
     from aquatint.training.vla_stage import compare_handover
 
     width = int(backbone.load_config().text_config.hidden_size)
     scales = normaliser["action"]["names"], normaliser["state"]["names"]
-    return compare_handover(stage1, architecture.policy(width, *map(len, scales)))
+    places = num_positions(episodes, frame_style(viewing))
+    return compare_handover(stage1, architecture.policy(width, *map(len, scales), places))
 
 
 def train_stage2(  # noqa: PLR0913 - one argument for each catalog entry

@@ -166,7 +166,9 @@ class ArchitectureParams(Params):
                 raise ValueError(f"{name} {count} must divide expert.width {self.expert.width}.")
         return self
 
-    def policy(self, vl_width: int, action_width: int, state_width: int) -> dict[str, Any]:
+    def policy(
+        self, vl_width: int, action_width: int, state_width: int, num_positions: int
+    ) -> dict[str, Any]:
         """Arguments of ``VlaPolicy``; with a ``vl_width`` of 0 it neither sees nor hears."""
         sees = vl_width > 0
         strategy = self.fusion if sees else "none"
@@ -176,7 +178,11 @@ class ArchitectureParams(Params):
             "vl_width": vl_width,
             "sensor": self.sensor.model_dump(mode="json") if hears else None,
             "state": {"num_values": state_width, **self.state.model_dump(mode="json")},
-            "fusion": {"strategy": strategy, "num_heads": self.fusion_heads},
+            "fusion": {
+                "strategy": strategy,
+                "num_heads": self.fusion_heads,
+                "num_positions": num_positions,
+            },
             "expert": {"action_width": action_width, **self.expert.model_dump(mode="json")},
             "diffusion": self.diffusion.model_dump(mode="json")
             if self.kind == "diffusion"

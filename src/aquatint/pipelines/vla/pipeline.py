@@ -188,6 +188,8 @@ def _stage2(part: Part) -> list[Node]:
             {
                 **given,
                 **BACKBONE,
+                **views,
+                "episodes": "data.episodes",
                 "normaliser": "data.normaliser",
                 "architecture": "params:policy.architecture",
             },
