@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 import robot_fixture as fixture
+
 from aquatint.data.bridge_reader import load_plain
 from aquatint.data.episode_tables import (
     ReadingRules,

@@ -368,5 +368,8 @@ def test_the_prompt_stands_behind_its_pictures(vla_data):
     image = vla_data.backbone.load_config().image_token_id
     places = [i for i, token in enumerate(ids) if token == image]
     assert len(places) == 2 * 4
-    assert encoder.num_text_tokens("Go to red.") == len(ids) - 8
+    body = vla_data.backbone.load_tokenizer()("Go to red.")["input_ids"]
+    assert encoder.num_text_tokens("Go to red.") == len(body) + 1
+    batch = encoder.batch(["Go to red.", "Go to blue, please."])
+    assert [ids[i] for i in batch["kept"][0][~batch["kept_is_pad"][0]]] == [*body, ids[-1]]
     assert max(places) < len(ids) - 5

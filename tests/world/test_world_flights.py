@@ -17,7 +17,7 @@ from aquatint.world.flight_simulator import FlightSimulator
 from aquatint.world.flight_sites import PAD_COLORS, look_down, sample_site
 from aquatint.world.flights import FlightWorldSpec, describe_sites, is_complete, write_flights
 
-SPEC = FlightWorldSpec(2, 2, 1, 1, 1, 1, 1, 24, 48, seed=3, has_flaws=False)
+SPEC = FlightWorldSpec(2, 2, 1, 1, 1, 1, 1, 12, 36, 48, seed=3, has_flaws=False)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def site_of(seed):
 
 def test_the_world_is_complete_and_of_its_specification(world):
     assert is_complete(world, SPEC)
-    assert not is_complete(world, FlightWorldSpec(1, 2, 1, 1, 1, 1, 1, 24, 48, seed=3))
+    assert not is_complete(world, FlightWorldSpec(1, 2, 1, 1, 1, 1, 1, 12, 36, 48, seed=3))
     assert len(list(world.rglob("recv_all_*"))) == 2
     assert len(list(world.rglob("episode_*/metadata.json"))) == 2
 
@@ -54,7 +54,7 @@ def test_the_expert_reaches_its_goal():
         rng = np.random.default_rng(seed)
         site = site_of(seed)
         goal = Goal(site.pads[0].color, "west")
-        path = fly_expert(site, goal, sample_start(site, rng), 24, rng)
+        path = fly_expert(site, goal, sample_start(site, rng), 36, rng)
         gap = path[-1] - goal_pose(site, goal)
         assert np.hypot(*gap[:2]) < 0.5
         assert abs(gap[2]) < 0.8
@@ -90,7 +90,9 @@ def test_pads_lie_where_the_camera_shows_them():
     east = look_down(site, np.array([pad.x_m + 2, pad.y_m, 6.0]), 64, np.random.default_rng(0))
     column = 32 - 2 / (2 * 6 * np.tan(np.radians(35))) * 64
     spot = east[30:34, round(column) - 2 : round(column) + 2].mean((0, 1))
-    assert np.abs(spot - PAD_COLORS[pad.color]).max() < 40, "a drone further east sees it in the west"
+    assert np.abs(spot - PAD_COLORS[pad.color]).max() < 40, (
+        "a drone further east sees it in the west"
+    )
 
 
 def test_a_flight_has_every_stream_at_its_rate():

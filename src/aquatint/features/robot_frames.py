@@ -35,7 +35,7 @@ class FrameStyle:
         height_px: Height that every picture is resized to.
         width_px: Width that every picture is resized to.
         memory_grid: Rows and columns of the tokens that are kept of a view.
-        max_text_tokens: Tokens of a prompt besides those of its pictures.
+        max_text_tokens: Most tokens of an instruction, and one more.
     """
 
     views: tuple[str, ...]
@@ -215,6 +215,7 @@ def cache_prompts(
         "frames": frames.recipe,
         "memory_grid": list(style.memory_grid),
         "max_text_tokens": style.max_text_tokens,
+        "text": "instruction and last token",
         "dtype": encoding.dtype,
     }
     cache_keys = [prompt_key(of_row, text) for of_row, text in pairs]

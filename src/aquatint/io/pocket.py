@@ -215,8 +215,7 @@ def _with_flights(pixels: list[Any], texts: list[list[str]], recipe: PocketRecip
     asked = [
         [
             Dialogue(
-                f"<|im_start|>user\n{marks}{question}<|im_end|>\n"
-                "<|im_start|>assistant\n",
+                f"<|im_start|>user\n{marks}{question}<|im_end|>\n<|im_start|>assistant\n",
                 f"{answer[:1].upper()}{answer[1:]}.",
                 True,
             )

@@ -78,6 +78,8 @@ class PromptEncoder:
             *[start, *[image] * grid.num_tokens, end] * num_views,
         ]
         self._after = self._ids("<|im_end|>\n<|im_start|>assistant\n")
+        # The chat's own marks say nothing; the last of them has seen all.
+        self._first_kept = len(self._before)
         self._pad, self._known = tokenizer.pad_token_id, dict[str, list[int]]()
 
     def encode(self, instruction: str) -> list[int]:
@@ -88,25 +90,34 @@ class PromptEncoder:
         return self._known[instruction]
 
     def num_text_tokens(self, instruction: str) -> int:
-        """Tokens of a prompt that stand for no picture."""
-        return len(self.encode(instruction)) - self.num_views * self.grid.num_tokens
+        """Tokens of an instruction, and the prompt's last one."""
+        return len(self.encode(instruction)) - len(self._before) - len(self._after) + 1
 
     def batch(self, instructions: Sequence[str]) -> dict[str, Tensor]:
         """Return prompts padded on the right.
 
         Returns:
-            ``input_ids`` and ``attention_mask`` (B, T), and ``grids`` (B * views, 3).
+            ``input_ids`` and ``attention_mask`` (B, T), ``grids`` (B * views, 3), and where the
+            tokens of the instruction and the last one stand: ``kept`` and ``kept_is_pad`` (B, K).
         """
         ids = [self.encode(text) for text in instructions]
         width = max(map(len, ids))
         padded = torch.tensor([row + [self._pad] * (width - len(row)) for row in ids])
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
+        counts = [self.num_text_tokens(text) for text in instructions]
+        kept = torch.zeros(len(ids), max(counts), dtype=torch.long)
+        for row, (tokens, count) in enumerate(zip(ids, counts, strict=True)):
+            kept[row, : count - 1] = self._first_kept + torch.arange(count - 1)
+            kept[row, count - 1] = len(tokens) - 1
+        kept_is_pad = torch.arange(max(counts)) >= torch.tensor(counts)[:, None]
         merge = self.grid.merge_size
         grid = torch.tensor([[1, self.grid.rows * merge, self.grid.columns * merge]])
         return {
             "input_ids": padded,
             "attention_mask": mask,
             "grids": grid.expand(len(ids) * self.num_views, 3),
+            "kept": kept,
+            "kept_is_pad": kept_is_pad,
         }
 
     def _ids(self, text: str) -> list[int]:
@@ -140,8 +151,8 @@ def read_tokens(
         is_training: Whether the inputs must ask for a gradient, as checkpointed blocks need.
 
     Returns:
-        Hidden states of V * rows * columns image tokens, then of the text, shape (B, M, D); and
-        where they are padding, shape (B, M).
+        Hidden states of V * rows * columns image tokens, then of the instruction and of the
+        prompt's last token, shape (B, M, D); and where they are padding, shape (B, M).
     """
     ids, seen = batch["input_ids"], batch["attention_mask"]
     positions = rope_positions(backbone, ids, seen, batch["grids"])
@@ -155,13 +166,8 @@ def read_tokens(
     num_rows, num_views = features.shape[:2]
     image = hidden[is_image].reshape(num_rows, num_views, grid.rows, grid.columns, -1)
     image = average_grid(image, memory_grid).reshape(num_rows, -1, hidden.shape[-1])
-    is_text = seen.bool() & ~is_image
-    # Text tokens to the front, in their order.
-    order = torch.argsort((~is_text).int(), dim=1, stable=True)
-    count = is_text.sum(1)
-    order = order[:, : int(count.max())]
-    text = hidden.gather(1, order[..., None].expand(-1, -1, hidden.shape[-1]))
-    text_pad = torch.arange(order.shape[1], device=ids.device) >= count[:, None]
+    text_pad = batch["kept_is_pad"]
+    text = hidden.gather(1, batch["kept"][..., None].expand(-1, -1, hidden.shape[-1]))
     image_pad = torch.zeros(image.shape[:2], dtype=torch.bool, device=ids.device)
     # Nothing of a padding token may be told apart, whatever stands there.
     text = text.masked_fill(text_pad[..., None], 0)

@@ -18,8 +18,9 @@ NUM_ROTORS = 6
 A_SCAN_LENGTH = 1025
 BIN_M = 0.025
 _MAX_STEP_M, _MAX_TURN_DEG = 1.0, 30.0
-_GAIN_XY, _GAIN_Z, _GAIN_YAW = 0.3, 0.2, 0.35
+_GAIN_XY, _GAIN_Z, _GAIN_YAW = 0.2, 0.15, 0.25
 _WIND_M = 0.02
+_START_HEADING_DEG = 50.0
 _HOVER_N = 12.0
 _ECHO_WIDTH_BINS = 18.0
 _NOISE_ROWS = 512
@@ -98,11 +99,27 @@ def move(position: FloatArray, action: FloatArray, rng: Rng) -> FloatArray:
 
 
 def sample_start(site: Site, rng: Rng) -> FloatArray:
-    """Draw where a flight begins: all pads in view, any heading."""
+    """Draw where a flight begins: pads in view, more often facing north than not."""
     middle = np.mean([(pad.x_m, pad.y_m) for pad in site.pads], axis=0)
-    x, y = middle + rng.uniform(-2, 2, 2)
-    clearance = rng.uniform(10, 17)
-    return np.array([x, y, site.elevation_m + clearance, rng.uniform(-180, 180)])
+    x, y = middle + rng.uniform(-3, 3, 2)
+    clearance = rng.uniform(11, 17)
+    heading = _START_HEADING_DEG * rng.standard_normal()
+    return np.array([x, y, site.elevation_m + clearance, float(wrap_deg(heading))])
+
+
+def sample_place(site: Site, rng: Rng) -> FloatArray:
+    """Draw where a recording begins: half of them far off, half anywhere near one of the pads.
+
+    As demonstrations that are put off their way on purpose: a policy that drifts finds itself in
+    states that it has seen.
+    """
+    if rng.random() < 0.5:
+        return sample_start(site, rng)
+    pad = site.pads[int(rng.integers(len(site.pads)))]
+    clearance = rng.uniform(4.5, 13)
+    x, y = (pad.x_m, pad.y_m) + rng.uniform(-0.45, 0.45, 2) * clearance
+    heading = float(wrap_deg(rng.uniform(-180, 180)))
+    return np.array([x, y, site.elevation_m + clearance, heading])
 
 
 def rotor_speeds(rng: Rng, num: int) -> FloatArray:

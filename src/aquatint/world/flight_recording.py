@@ -19,7 +19,7 @@ from aquatint.world.flight_physics import (
     goal_pose,
     move,
     rotor_speeds,
-    sample_start,
+    sample_place,
     wrap_deg,
 )
 from aquatint.world.flight_sites import Site, look_down
@@ -80,7 +80,7 @@ def record_flight(  # noqa: PLR0913 - what makes one flight
         size_px: Edge of the frames.
         sensor: Range finder; None for a drone without one.
     """
-    path = fly_expert(site, goal, sample_start(site, rng), num_steps, rng)
+    path = fly_expert(site, goal, sample_place(site, rng), num_steps, rng)
     start_s = EPOCH_S + SECONDS_BETWEEN_FLIGHTS * number
     # The drone stands still before and after.
     times = np.arange(-_LEAD_S, num_steps / ACTION_HZ + 0.15, 1 / ROBOT_HZ)

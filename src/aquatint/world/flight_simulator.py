@@ -56,7 +56,7 @@ class FlightSimulator:
         self._folder, self._spec = folder, spec
         self._sensor = RangeFinder(spec.seed)
         self._flights: dict[int, _Flight] = {}
-        self.num_steps, self.num_views = spec.num_steps, 1
+        self.num_steps, self.num_views = spec.num_rollout_steps, 1
 
     def reset(self, run_ids: list[int]) -> None:
         """Begin these flights."""

@@ -21,7 +21,7 @@ PAD_COLORS = {
 GROUND_PX = 640
 PX_PER_M = 10.0
 HALF_M = GROUND_PX / PX_PER_M / 2
-NUM_PADS = 2
+MAX_PADS = 2
 # Edge of the square that the camera sees, as a multiple of the clearance: 70 degrees of view.
 COVERAGE = 2 * float(np.tan(np.radians(35)))
 _SUPERSAMPLING = 4
@@ -74,13 +74,13 @@ def photograph_ground(seed: int) -> NDArray[np.uint8]:
     return view.rgb
 
 
-def sample_site(ground: NDArray[np.uint8], rng: Rng) -> Site:
-    """Turn a ground by quarters, change its light, and put two pads of different colors on it."""
+def sample_site(ground: NDArray[np.uint8], rng: Rng, num_pads: int = MAX_PADS) -> Site:
+    """Turn a ground by quarters, change its light, and put pads of different colors on it."""
     turned = np.rot90(ground, int(rng.integers(4)))
-    colors = rng.permutation(list(PAD_COLORS))[:NUM_PADS].tolist()
+    colors = rng.permutation(list(PAD_COLORS))[:num_pads].tolist()
     middle = rng.uniform(-6, 6, 2)
     pads: list[Pad] = []
-    while len(pads) < NUM_PADS:
+    while len(pads) < num_pads:
         x, y = (middle + rng.uniform(-_REACH_M, _REACH_M, 2)).tolist()
         if all(np.hypot(x - pad.x_m, y - pad.y_m) > _MIN_GAP_M for pad in pads):
             pads.append(Pad(colors[len(pads)], x, y, float(rng.uniform(1.1, 2.0))))

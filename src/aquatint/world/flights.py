@@ -21,7 +21,7 @@ from aquatint.world.arrays import Rng
 from aquatint.world.flight_formats import VIEW, write_bridge, write_episode, write_trajectory
 from aquatint.world.flight_physics import ACTION_HZ, HEADINGS_DEG, Goal, RangeFinder, wrap_deg
 from aquatint.world.flight_recording import Flight, record_flight
-from aquatint.world.flight_sites import PAD_COLORS, Site, photograph_ground, sample_site
+from aquatint.world.flight_sites import MAX_PADS, PAD_COLORS, Site, photograph_ground, sample_site
 from aquatint.world.wording import POSITION_WORDS, join_words, name_position, with_article
 
 WORLD_FILE = "flights.json"
@@ -44,7 +44,8 @@ class FlightWorldSpec:
         num_bridge: Flights in Bridge's raw layout: actions alone, no pose.
         num_grounds: Grounds that recorded flights share.
         num_test_grounds: Further grounds, over which policies fly and nothing was recorded.
-        num_steps: Steps of a flight, 10 a second.
+        num_steps: Steps of a recorded flight, 10 a second.
+        num_rollout_steps: Steps of a flight in closed loop.
         size_px: Edge of a frame.
         seed: Decides everything.
         has_flaws: Whether five folders break a rule, as real recordings do.
@@ -58,6 +59,7 @@ class FlightWorldSpec:
     num_grounds: int
     num_test_grounds: int
     num_steps: int
+    num_rollout_steps: int
     size_px: int
     seed: int
     has_flaws: bool = True
@@ -171,7 +173,8 @@ def _write_into(folder: Path, spec: FlightWorldSpec) -> None:
     seen: dict[str, int] = dict.fromkeys(counts, 0)
     for number, kind in enumerate(tqdm(order, desc="flying", disable=None, leave=False)):
         rng = np.random.default_rng([spec.seed, 72, number])
-        site = sample_site(grounds[number % len(grounds)], rng)
+        # Every other site has one pad alone: what a pad is, before which one is meant.
+        site = sample_site(grounds[number % len(grounds)], rng, 1 + number % MAX_PADS)
         has_sensor = kind == EPISODES or (
             kind == TRAJECTORIES and seen[kind] % _NO_SENSOR_EVERY != _NO_SENSOR_EVERY - 1
         )

@@ -59,6 +59,16 @@ def _train(  # noqa: PLR0913 - what the three trainings share
     from aquatint.training.launch import launch
     from aquatint.training.vla_stage import VlaPlan, train_vla
 
+    mode = data.normaliser["action"]["mode"]
+    if (
+        architecture.kind == "diffusion"
+        and architecture.diffusion.clip_sample
+        and mode != "min_max"
+    ):
+        raise ValueError(
+            f"clip_sample cuts samples to [-1, 1], but data.normaliser.action is {mode}: most "
+            "actions would be cut. Take min_max, or clip_sample: false."
+        )
     policy = policy_of(data, architecture, sees=stage != "state_only")
     groups = (["sensor"] if policy["sensor"] else []) + (
         ["vl"] if params.finetune_vl != "none" else []
