@@ -138,7 +138,8 @@ def bench_windows() -> None:
         if not np.array_equal(decoded, windows[chosen]):
             raise SystemExit("Both ways must cut the same windows.")
         whole, single = seconds * 60 / minutes, slow / DECODED_WINDOWS
-        print(f"one hour of {SENSOR_HZ} Hz: {whole:.0f} s for {len(spans) * 60 // minutes} windows, "
+        num_windows = len(spans) * 60 // minutes
+        print(f"one hour of {SENSOR_HZ} Hz: {whole:.0f} s for {num_windows} windows, "
               f"{1000 * seconds / len(spans):.2f} ms each; decoding {minutes} minutes for each "
               f"{1000 * single:.0f} ms, ratio {single * len(spans) / seconds:.0f}")  # fmt: skip
 

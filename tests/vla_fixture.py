@@ -45,8 +45,9 @@ def write_robot_world(root, num_episodes=12, seed=0):
             rows = np.abs(rng.normal(0, 1, (len(sensor_times), 1026)))
             rows[:, 1 + int(1000 * height)] = 500
             stops = np.arange(65, len(rows), 65)
-            np.savez(folder / "sensor_data.npz", timestamps=start + sensor_times[stops - 1],
-                     data=np.stack([rows[s - 65 : s] for s in stops]).astype(np.float16))  # fmt: skip
+            windows = np.stack([rows[stop - 65 : stop] for stop in stops]).astype(np.float16)
+            ends = start + sensor_times[stops - 1]
+            np.savez(folder / "sensor_data.npz", timestamps=ends, data=windows)
         metadata = {"robot_hz": 100, "sensor_hz": 650, "sensor_window_size": 65,
                     "camera_views": ["cam"]}  # fmt: skip
         (folder / "metadata.json").write_text(json.dumps(metadata))

@@ -162,9 +162,9 @@ def test_where_a_token_lies_is_told():
         straight = policy.act(batch)
         swapped = policy.act({**batch, "tokens": batch["tokens"][:, [1, 0, 2, 3, 4]]})
         assert (straight - swapped).abs().max() > 1e-4
-        with pytest.raises(ValueError, match="knows 5 places of tokens, got 10"):
-            tokens, is_pad = (torch.cat([batch[n]] * 2, 1) for n in ("tokens", "token_is_pad"))
-            policy.act({**batch, "tokens": tokens, "token_is_pad": is_pad})
+    twice = {name: torch.cat([batch[name]] * 2, 1) for name in ("tokens", "token_is_pad")}
+    with pytest.raises(ValueError, match="knows 5 places of tokens, got 10"):
+        policy.act({**batch, **twice})
 
 
 def test_a_policy_without_sensor_hears_nothing_and_one_without_eyes_sees_nothing():

@@ -109,7 +109,8 @@ def test_the_fixed_names_of_inspection_are_there():
 def test_the_fixed_names_of_the_vla_recipes_are_there(recipe):
     names = PIPELINES[recipe].datasets()
     fixed = {"data.episodes", "data.report", "data.normaliser", "stage2.merged_backbone",
-             "rollout.metrics", "rollout.episodes", "reporting.comparison", "reporting.report"}  # fmt: skip
+             "rollout.metrics", "rollout.episodes", "reporting.comparison",
+             "reporting.report"}  # fmt: skip
     fixed |= {f"stage{i}.{n}" for i in (1, 2) for n in ("checkpoint", "history", "metrics")}
     assert {f"{recipe}.{name}" for name in fixed} - names == set()
 

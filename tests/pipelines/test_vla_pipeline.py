@@ -168,8 +168,8 @@ def test_a_changed_stage2_leaves_stage1_alone(root):
 
 def test_stage1_ignores_an_opened_backbone_and_says_so(root, caplog):
     changed = {"vla_regression": {"stage1": {"train": {"finetune_vl": "lora"}}}}
-    run_vla(root, "vla_regression", node_names=["vla_regression.stage1.train_stage1_vla_regression"],
-            params=changed)  # fmt: skip
+    node = "vla_regression.stage1.train_stage1_vla_regression"
+    run_vla(root, "vla_regression", node_names=[node], params=changed)
     assert "Stage 1 should use finetune-vl=none" in caplog.text
     checkpoint = open_catalog(root).load("vla_regression.stage1.checkpoint")
     assert checkpoint.spec["opening"]["mode"] == "none"

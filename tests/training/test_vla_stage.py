@@ -250,8 +250,8 @@ def test_pictures_are_drawn_as_often_as_their_format_weighs(vla_data):
         source=np.where(vla_data.steps["episode_id"] == first, "trajectory", "episode"),
         split="train",
     )
-    data = dataclasses.replace(vla_data, steps=steps,
-                               rules=rules_of(mixture={"trajectory": 0.0, "episode": 1.0}))  # fmt: skip
+    rules = rules_of(mixture={"trajectory": 0.0, "episode": 1.0})
+    data = dataclasses.replace(vla_data, steps=steps, rules=rules)
     samples = TrainingSteps(RobotSteps(data, "train", "none", "missing"), data, 0, 0)
     drawn = {name.partition("@")[0] for name in samples.identify(torch.arange(len(samples)))}
     assert first not in drawn
@@ -262,9 +262,10 @@ def test_pictures_are_drawn_as_often_as_their_format_weighs(vla_data):
     assert names.count(first) / others == pytest.approx(
         3 / (steps["episode_id"].nunique() - 1), rel=0.35
     )
+    data = dataclasses.replace(data, rules=rules_of(mixture={"bridge": 1.0}))
+    steps = RobotSteps(data, "train", "none", "missing")
     with pytest.raises(ValueError, match="draws none of the formats"):
-        TrainingSteps(RobotSteps(data, "train", "none", "missing"),
-                      dataclasses.replace(data, rules=rules_of(mixture={"bridge": 1.0})), 0, 0)  # fmt: skip
+        TrainingSteps(steps, data, 0, 0)
 
 
 def test_samples_weigh_by_confidence_and_sensor(vla_data):
@@ -335,8 +336,8 @@ def test_the_exported_policy_acts_as_the_checkpoint_does(vla_data, run_params, t
     actions = [runner.select_action(*seen) for _ in range(3)]
     assert np.abs(np.stack(actions) - chunk[:3]).max() < 0.05, "mm and degrees"
     assert actions[0][6] == 1.0, "the constant gripper comes back exactly"
+    runner.reset()
     with pytest.raises(ValueError, match="states must be finite"):
-        runner.reset()
         runner.select_action(seen[0], seen[1], np.full(12, np.nan), sensor)
     (merged_folder / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="needs the backbone it was exported with"):

@@ -33,8 +33,8 @@ class Fusion(nn.Module):
 
     ``concat`` and ``gated`` take the mean of the vision-language tokens, ``none`` leaves the
     sensor out. In ``cross_attention`` what is measured and a little of every token ask, and the
-    tokens answer; the tokens themselves stay in the memory, and what asked is added to what it found: with
-    one pooled token as the only key, a softmax would be 1 whatever the sensor says.
+    tokens answer; the tokens themselves stay in the memory, and what asked is added to what it
+    found: with one pooled token as the only key, a softmax would be 1 whatever the sensor says.
 
     Args:
         strategy: Which of the four.
