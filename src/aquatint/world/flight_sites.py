@@ -16,7 +16,7 @@ PAD_COLORS = {
     "red": (214, 38, 38),
     "blue": (38, 78, 222),
     "yellow": (250, 220, 36),
-    "white": (248, 248, 248),
+    "green": (30, 190, 70),
 }
 GROUND_PX = 640
 PX_PER_M = 10.0
@@ -27,6 +27,7 @@ COVERAGE = 2 * float(np.tan(np.radians(35)))
 _SUPERSAMPLING = 4
 _MIN_GAP_M = 4.5
 _REACH_M = 5.0
+_SATURATION, _CONTRAST = 0.1, 0.55
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def sample_site(ground: NDArray[np.uint8], rng: Rng, num_pads: int = MAX_PADS) -
         if all(np.hypot(x - pad.x_m, y - pad.y_m) > _MIN_GAP_M for pad in pads):
             pads.append(Pad(colors[len(pads)], x, y, float(rng.uniform(1.1, 2.0))))
     image = ImageEnhance.Brightness(Image.fromarray(np.ascontiguousarray(turned)))
-    painted = _paint_pads(image.enhance(float(rng.uniform(0.75, 1.2))), pads)
+    # An overcast winter's day: what little color there is belongs to the pads.
+    dull = ImageEnhance.Color(image.enhance(float(rng.uniform(0.75, 1.2)))).enhance(_SATURATION)
+    painted = _paint_pads(ImageEnhance.Contrast(dull).enhance(_CONTRAST), pads)
     return Site(np.asarray(painted), tuple(pads), float(rng.uniform(-6, 6)))
 
 
