@@ -125,9 +125,11 @@ def check_handover(
     from aquatint.training.vla_stage import compare_handover
 
     width = int(backbone.load_config().text_config.hidden_size)
-    scales = normaliser["action"]["names"], normaliser["state"]["names"]
+    widths = (len(normaliser[kind]["names"]) for kind in ("action", "state"))
+    action_width, state_width = widths
     places = num_positions(episodes, frame_style(viewing))
-    return compare_handover(stage1, architecture.policy(width, *map(len, scales), places))
+    policy = architecture.policy(width, action_width, state_width, places)
+    return compare_handover(stage1, policy)
 
 
 def train_stage2(  # noqa: PLR0913 - one argument for each catalog entry
