@@ -62,10 +62,11 @@ def _choose(runs: pd.DataFrame, num: int, seed: int) -> list[int]:
     tuned = runs[runs["policy"] == "stage2"].set_index("run_id")["is_success"]
     rng = np.random.default_rng([seed, 83])
     failed, reached = (
-        rng.permutation(tuned.index[tuned == outcome].to_numpy()) for outcome in (False, True)
+        rng.permutation([int(run_id) for run_id in tuned.index[tuned == outcome]]).tolist()
+        for outcome in (False, True)
     )
-    kept = list(failed[: num // 2])
-    return [int(run_id) for run_id in [*kept, *reached[: num - len(kept)]]]
+    kept = failed[: num // 2]
+    return [*kept, *reached[: num - len(kept)]]
 
 
 def _show(rows: pd.DataFrame, simulator: Sites, run_id: int) -> dict[str, Any]:
