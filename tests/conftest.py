@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from inspection_fixture import inspection_data, qwen_backbone, qwen_folder  # noqa: F401
+from vla_fixture import vla_backbone, vla_data  # noqa: F401
 
 PROJECT = Path(__file__).parents[1]
 COLOURS = ("red", "blue", "white", "black")

@@ -21,6 +21,8 @@ RECIPES = (
     "inspection_ablation",
     "pixel_goals",
     "cma",
+    "vla_regression",
+    "vla_diffusion",
 )
 
 
@@ -32,8 +34,8 @@ def context(env, tmp_path, **params):
 
 def test_there_are_the_environments_that_the_docs_name():
     assert ENVIRONMENTS == [
-        "airborne", "base", "elpv", "internvl3_1b", "internvla_n1", "qwen2_vl_2b", "qwen2_vl_7b",
-        "test",
+        "airborne", "base", "elpv", "internvl3_1b", "internvla_n1", "qwen2_5_vl_3b",
+        "qwen2_vl_2b", "qwen2_vl_7b", "test",
     ]  # fmt: skip
 
 
@@ -139,3 +141,48 @@ def test_a_wrong_parameter_of_inspection_is_refused_by_name(path, value, words, 
 def test_a_custom_test_file_reaches_every_environment(env, tmp_path):
     dataset = context(env, tmp_path, test_file="mine.json").catalog.get("two_stage.data.raw")
     assert dataset._names["test_file"] == "mine.json"
+
+
+@pytest.mark.parametrize("recipe", ["vla_regression", "vla_diffusion"])
+def test_published_values_of_the_vla_source_stand_in_its_environment(recipe, tmp_path):
+    """Source document and upstream: 20 and 10 epochs, 1e-4, 5e-4, 1e-5, 4 x 8 on 4 GPUs."""
+    values = context("qwen2_5_vl_3b", tmp_path).params[recipe]
+    stages = [values[name]["train"] for name in ("stage1", "stage2")]
+    assert [stage.epochs for stage in stages] == [20, 10]
+    assert [stage.batch_size * stage.gradient_accumulation_steps for stage in stages] == [128] * 2
+    for stage in stages:
+        assert stage.optimizer.learning_rate == 1e-4
+        assert (stage.sensor_learning_rate, stage.vl_learning_rate) == (5e-4, 1e-5)
+        assert stage.lora.model_dump() == {"r": 16, "lora_alpha": 32, "lora_dropout": 0.05}
+        assert stage.stage(("sensor", "vl")).optimizer.group_factors == pytest.approx(
+            {"sensor": 5.0, "vl": 0.1}
+        )
+        assert (stage.optimizer.warmup_fraction, stage.optimizer.hold_fraction) == (0.03, 0.02)
+        assert stage.optimizer.min_learning_rate == 1e-6
+    assert [stage.finetune_vl for stage in stages] == ["none", "lora"]
+    architecture = values["policy"]["architecture"]
+    assert architecture.kind == recipe.removeprefix("vla_")
+    assert architecture.diffusion.num_train_timesteps == 100
+    assert values["policy"]["samples"].sensor_loss_weight == 2.0
+    assert architecture.policy(2048, 7, 15, 92)["sensor"]["out_width"] == 3072
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("stage2", "train", "finetune_vl"), "adapter", "'none', 'lora' or 'full'"),
+        (("stage2", "train", "lora", "rank"), 8, "rank"),
+        (("policy", "architecture", "sensor_enabled"), False, "needs fusion: none"),
+        (("policy", "architecture", "expert", "num_heads"), 3, "must divide expert.width"),
+        (("policy", "architecture", "diffusion", "num_inference_steps"), 500, "exceeds"),
+        (("data", "split", "val"), 0.9, "leave nothing to train on"),
+        (("data", "ingest", "instruction_template"), "insert", "pattern"),
+        (("stage1", "train", "optimizer", "hold_fraction"), 0.98, "must leave steps"),
+    ],
+)
+def test_a_wrong_parameter_of_vla_is_refused_by_name(path, value, words, tmp_path):
+    nested = value
+    for key in reversed(path):
+        nested = {key: nested}
+    with pytest.raises(ParameterValidationError, match=words):
+        context("test", tmp_path, vla_diffusion=nested).params  # noqa: B018 - validated on access

@@ -107,9 +107,25 @@ class OptimizerParams(Params):
     betas: tuple[float, float] = (0.9, 0.98)
     eps: PositiveFloat = 1e-8
     warmup_fraction: float = Field(ge=0, lt=1)
+    hold_fraction: float = Field(default=0.0, ge=0, lt=1)  # of the steps, at the peak, after it
+    min_learning_rate: NonNegativeFloat = 0.0  # where the cosine ends
     max_grad_norm: PositiveFloat = 1.0
     # Factors on learning_rate by group of parameters, e.g. {"backbone": 0.1}.
     group_factors: dict[str, PositiveFloat] = {}
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> OptimizerParams:
+        if self.warmup_fraction + self.hold_fraction >= 1:
+            raise ValueError(
+                f"warmup_fraction {self.warmup_fraction:g} and hold_fraction "
+                f"{self.hold_fraction:g} must leave steps for the decay."
+            )
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"min_learning_rate {self.min_learning_rate:g} exceeds learning_rate "
+                f"{self.learning_rate:g}."
+            )
+        return self
 
 
 class StageParams(Params):

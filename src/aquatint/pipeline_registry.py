@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from aquatint.pipelines import cma, inspection, pixel_goals, robosense, two_stage
+from aquatint.pipelines import cma, inspection, pixel_goals, robosense, two_stage, vla
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -18,5 +18,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "inspection_ablation": inspection.create_ablation(),
         "cma": cma.create_pipeline(),
         "pixel_goals": pixel_goals.create_pipeline(),
+        "vla_regression": vla.create_pipeline("vla_regression"),
+        "vla_diffusion": vla.create_pipeline("vla_diffusion"),
     }
     return {"__default__": recipes["two_stage"], **recipes}

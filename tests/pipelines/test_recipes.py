@@ -27,6 +27,7 @@ def test_the_rules_see_every_recipe():
     assert set(RECIPES) == {
         "two_stage", "two_stage_dry_run", "robosense", "inspection",
         "inspection_dry_run", "inspection_ablation", "pixel_goals", "cma",
+        "vla_regression", "vla_diffusion",
     }  # fmt: skip
     assert len(NODES) > 25
 
@@ -64,7 +65,7 @@ def test_parameters_are_typed_where_kedro_can_see_it(recipe, node):
 
 def test_a_training_returns_checkpoint_and_history_and_keeps_its_state():
     trainings = [node for _, node in NODES if "train" in node.tags]
-    assert len(trainings) == 3 + 2 + 8 + 2
+    assert len(trainings) == 3 + 2 + 8 + 2 + 2 * 3
     for node in trainings:
         assert [name.rpartition(".")[2] for name in node.outputs] == ["checkpoint", "history"]
         assert any(name.endswith(".training_state") for name in node.inputs)
@@ -103,6 +104,16 @@ def test_the_fixed_names_of_inspection_are_there():
              "finetune.checkpoint", "finetune.history", "finetune.metrics", "finetune.predictions",
              "finetune.merged_backbone", "reporting.comparison", "reporting.report"}  # fmt: skip
     assert {f"inspection.{name}" for name in fixed} - names == set()
+
+
+@pytest.mark.parametrize("recipe", ["vla_regression", "vla_diffusion"])
+def test_the_fixed_names_of_the_vla_recipes_are_there(recipe):
+    names = PIPELINES[recipe].datasets()
+    fixed = {"data.episodes", "data.report", "data.normaliser", "stage2.merged_backbone",
+             "rollout.metrics", "rollout.episodes", "reporting.comparison",
+             "reporting.report"}  # fmt: skip
+    fixed |= {f"stage{i}.{n}" for i in (1, 2) for n in ("checkpoint", "history", "metrics")}
+    assert {f"{recipe}.{name}" for name in fixed} - names == set()
 
 
 def test_neither_the_registry_nor_a_look_at_all_code_imports_torch_or_transformers():

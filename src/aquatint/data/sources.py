@@ -86,3 +86,14 @@ class FlightRecordings:
 
     root: str
     embeddings_file: str
+
+
+@dataclass(frozen=True)
+class RobotRecordings:
+    """Robot episodes in any of the raw formats that the readers know.
+
+    Attributes:
+        root: Folder with any number of data sets below it.
+    """
+
+    root: str

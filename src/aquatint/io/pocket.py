@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 # Part of a pocket backbone's address: raise it when this file builds another model.
 _BUILD_VERSION = 2
+_INSTRUCTION_REPEATS = 60
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class PocketRecipe:
         num_threads: Threads; sums depend on them.
         architecture: ``internvl``, ``qwen2_vl`` or ``qwen2_5_vl``.
         num_inspections: Photographs of slopes whose structures are described too.
+        num_flights: Views of landing pads that are described and asked about too.
     """
 
     width: int
@@ -60,19 +62,23 @@ class PocketRecipe:
     num_threads: int = 2
     architecture: ArchitectureName = "internvl"
     num_inspections: int = 0
+    num_flights: int = 0
 
 
 def pocket_digest(recipe: PocketRecipe) -> str:
     """Return the address of a pocket backbone: its recipe, and the code versions that build it."""
     from aquatint.training.lineage import fingerprint
+    from aquatint.world.flights import FORMAT_VERSION as FLIGHT_VERSION
     from aquatint.world.geotext import FORMAT_VERSION
     from aquatint.world.inspection import FORMAT_VERSION as INSPECTION_VERSION
 
     # Left out at their defaults: the address of a model that was built before them stays.
-    later = {"architecture": "internvl", "num_inspections": 0}
+    later = {"architecture": "internvl", "num_inspections": 0, "num_flights": 0}
     content = {key: v for key, v in asdict(recipe).items() if later.get(key, ...) != v}
     if recipe.num_inspections:
         content["inspections"] = INSPECTION_VERSION
+    if recipe.num_flights:
+        content["flights"] = FLIGHT_VERSION
     return fingerprint({**content, "build": _BUILD_VERSION, "world": FORMAT_VERSION})
 
 
@@ -108,6 +114,9 @@ def _build(folder: Path, recipe: PocketRecipe, states: Path) -> None:
 
         # So that a dialogue is not spelt out letter by letter; no weight is trained on it.
         texts += example_dialogues()
+    if recipe.num_flights:
+        # The words of instructions, so that they are few tokens; no weight is trained on them.
+        texts += example_instructions()
     tokenizer = train_tokenizer(texts, recipe.vocab_size, architecture)
     model = _random_model(recipe, architecture, tokenizer)
     if recipe.epochs:
@@ -177,6 +186,8 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
         known.append(record["caption"])
     pixels = [load_image(folder / "images" / name, recipe.image_size_px) for name in texts]
     kept = [[text for text in of_image if text] for of_image in texts.values()]
+    if recipe.num_flights:
+        return _with_flights(pixels, kept, recipe)
     if not recipe.num_inspections:
         return CaptionedImages(np.stack(pixels), kept)
     views = list(describe_structures(recipe.num_inspections, recipe.image_size_px, recipe.seed))
@@ -185,6 +196,50 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
         [*kept, *([view.caption] for view in views)],
         [*([] for _ in kept), *_dialogues(views, recipe)],
     )
+
+
+def _with_flights(pixels: list[Any], texts: list[list[str]], recipe: PocketRecipe) -> Any:  # noqa: ANN401
+    """Add views of landing pads with a caption, and questions where each is and what lies where.
+
+    As large models learn it from boxes and pointing. What a drone should do then, and how far away
+    a pad is, nothing here says.
+    """
+    import numpy as np
+
+    from aquatint.training.captioning import CaptionedImages, Dialogue
+    from aquatint.world.flights import describe_sites
+
+    architecture = require_architecture(recipe.architecture)
+    marks = architecture.image_start + architecture.image_token + architecture.image_end
+    views = list(describe_sites(recipe.num_flights, recipe.image_size_px, recipe.seed))
+    asked = [
+        [
+            Dialogue(
+                f"<|im_start|>user\n{marks}{question}<|im_end|>\n<|im_start|>assistant\n",
+                f"{answer[:1].upper()}{answer[1:]}.",
+                True,
+            )
+            for question, answer in questions
+        ]
+        for _, _, questions in views
+    ]
+    return CaptionedImages(
+        np.stack([*pixels, *(view for view, _, _ in views)]),
+        [*texts, *([caption] for _, caption, _ in views)],
+        [*([] for _ in texts), *asked],
+    )
+
+
+def example_instructions() -> list[str]:
+    """Instructions of every kind, for the tokenizer."""
+    from aquatint.world.flight_physics import HEADINGS_DEG, Goal
+    from aquatint.world.flight_sites import PAD_COLORS
+
+    sentences = [
+        Goal(color, heading).instruction for color in PAD_COLORS for heading in HEADINGS_DEG
+    ]
+    # Often enough to outweigh captions, whose words would otherwise take up the vocabulary.
+    return [f"user\n{text}\nassistant\n" for text in sentences] * _INSTRUCTION_REPEATS
 
 
 def _dialogues(views: Sequence[Any], recipe: PocketRecipe) -> list[list[Any]]:

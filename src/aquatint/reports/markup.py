@@ -2,13 +2,14 @@
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from aquatint.reports.templates import flown, gallery, goals, objects, page
+from aquatint.reports.templates import flights, flown, gallery, goals, objects, page
 
 # Templates are Python text, not files: then a changed one makes the report stale, like all code.
 TEMPLATES = Environment(
     loader=DictLoader(
         {
             "flown.html": flown.HTML,
+            "flights.html": flights.HTML,
             "gallery.html": gallery.HTML,
             "goals.html": goals.HTML,
             "objects.html": objects.OBJECTS,

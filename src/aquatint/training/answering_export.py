@@ -93,11 +93,11 @@ def merge_answering(backbone: Backbone, checkpoint: Checkpoint, run: RunParams) 
     plain = Backbone(backbone.folder, backbone.digest, backbone.name, "float32")
     on_cpu = run.model_copy(update={"device": "cpu"})
     model = restore_answering(plain, checkpoint, on_cpu)
-    return merge_backbone(backbone, model.backbone, checkpoint, _probe)
+    return merge_backbone(backbone, model.backbone, checkpoint, probe_logits)
 
 
 @torch.inference_mode()
-def _probe(model: Any) -> list[torch.Tensor]:  # noqa: ANN401 - PreTrainedModel
+def probe_logits(model: Any) -> list[torch.Tensor]:  # noqa: ANN401 - PreTrainedModel
     """Logits on fixed pseudo-random text."""
     generator = torch.Generator().manual_seed(0)
     vocab = model.config.text_config.vocab_size

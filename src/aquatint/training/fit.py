@@ -20,7 +20,6 @@ from aquatint.training.memory import explained_out_of_memory
 from aquatint.training.objective import FitResult, Objective, Opening
 from aquatint.training.optim import clip_gradients, set_learning_rate
 from aquatint.training.precision import autocast, prepare_device, reset_peak_memory
-from aquatint.training.schedules import cosine_factor
 from aquatint.training.state import HistoryFile, restore_state
 
 if TYPE_CHECKING:
@@ -165,11 +164,9 @@ def _take_step(loop: Loop, positions: Tensor) -> dict[str, Any]:
     """One optimizer step over one accumulation window; returns its history row."""
     import torch
 
-    params, progress = loop.params, loop.progress
+    progress = loop.progress
     weights = loop.weights_of(progress.epoch)
-    rate = params.optimizer.learning_rate * cosine_factor(
-        progress.step, loop.num_steps, params.optimizer.warmup_fraction
-    )
+    rate = loop.learning_rate
     set_learning_rate(loop.optimizer, rate)
     loop.optimizer.zero_grad(set_to_none=True)
     terms = {name: 0.0 for name in weights}

@@ -13,7 +13,7 @@ from aquatint.params import RunParams, StageParams
 from aquatint.training.objective import Objective, Opening
 from aquatint.training.optim import build_adamw
 from aquatint.training.precision import peak_memory_mb, to_device
-from aquatint.training.schedules import ramped_weights
+from aquatint.training.schedules import cosine_factor, ramped_weights
 from aquatint.training.state import Progress, save_state
 
 if TYPE_CHECKING:
@@ -96,6 +96,18 @@ class Loop:
     def num_steps(self) -> int:
         """Optimizer steps of the whole training."""
         return self.params.epochs * self.windows_per_epoch
+
+    @property
+    def learning_rate(self) -> float:
+        """Rate of the next step, before factors of groups."""
+        chosen = self.params.optimizer
+        return chosen.learning_rate * cosine_factor(
+            self.progress.step,
+            self.num_steps,
+            chosen.warmup_fraction,
+            chosen.hold_fraction,
+            chosen.min_learning_rate / chosen.learning_rate,
+        )
 
     def weights_of(self, epoch: int) -> dict[str, float]:
         """Loss weights of an epoch, by name; those of 0 in all epochs are left out."""

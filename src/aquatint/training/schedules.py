@@ -7,13 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def cosine_factor(step: int, num_steps: int, warmup_fraction: float) -> float:
-    """Factor on the learning rate: linear warm-up, then half a cosine down to zero.
+def cosine_factor(
+    step: int,
+    num_steps: int,
+    warmup_fraction: float,
+    hold_fraction: float = 0.0,
+    floor: float = 0.0,
+) -> float:
+    """Factor on the learning rate: linear warm-up, the peak held, then half a cosine down.
 
     Args:
         step: Optimizer step counted from 0.
         num_steps: Steps of the whole training; the factor would reach 0 at this step.
         warmup_fraction: Share of ``num_steps`` that warms up, in [0, 1).
+        hold_fraction: Share of ``num_steps`` at the peak behind that.
+        floor: Where the cosine ends, in [0, 1].
 
     Returns:
         Factor in (0, 1] for every step below ``num_steps``; never 0, so that each step trains.
@@ -21,8 +29,11 @@ def cosine_factor(step: int, num_steps: int, warmup_fraction: float) -> float:
     num_warmup = round(warmup_fraction * num_steps)
     if step < num_warmup:
         return (step + 1) / (num_warmup + 1)
-    progress = (step - num_warmup) / max(1, num_steps - num_warmup)
-    return (1 + math.cos(math.pi * progress)) / 2
+    num_before = num_warmup + round(hold_fraction * num_steps)
+    if step < num_before:
+        return 1.0
+    progress = (step - num_before) / max(1, num_steps - num_before)
+    return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def ramped_weights(

@@ -7,6 +7,7 @@ _POSITIONS = (
     ("on the left side", "in the centre", "on the right side"),
     ("in the lower left corner", "at the bottom", "in the lower right corner"),
 )
+POSITION_WORDS = tuple(words for row in _POSITIONS for words in row)
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _IRREGULAR_PLURALS = {"church": "churches", "bus": "buses"}
 MAX_COUNT = len(_NUMBERS) - 1
