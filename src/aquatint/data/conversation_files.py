@@ -115,8 +115,16 @@ def _read_parquet(file: Path) -> Iterator[RawRecord]:
 
 def read_embedded(file: Path, rows: list[int]) -> dict[int, bytes]:
     """Return the image bytes of some rows of a Parquet file, by row counted from 0."""
-    wanted, found = set(rows), {}
-    for record in _read_parquet(file):
-        if record.number in wanted and record.embedded is not None:
-            found[record.number] = record.embedded
+    import pyarrow.parquet as pq
+
+    wanted, found, first = set(rows), {}, 0
+    with pq.ParquetFile(file) as table:
+        for group in range(table.num_row_groups):
+            count = table.metadata.row_group(group).num_rows
+            inside = sorted(row for row in wanted if first <= row < first + count)
+            if inside:
+                # Only the groups that hold a wanted row, and of them one column.
+                column = table.read_row_group(group, columns=["image"]).column("image")
+                found |= {row: column[row - first]["bytes"].as_py() for row in inside}
+            first += count
     return found
