@@ -220,3 +220,13 @@ def _answer_in(text: str) -> str:
     body = text.rpartition(ANSWER)[2] if ANSWER in text else text.rpartition(END_THINK)[2]
     body = body.partition(END_ANSWER)[0]
     return _PADS_OUTSIDE.sub("", body.replace(THINK, "").replace(END_THINK, "")).strip()
+
+
+def example_thoughts() -> list[str]:
+    """Texts around every anchor, without new tokens: what a pocket tokenizer must know to spell."""
+    style = ThoughtFormat(dict.fromkeys(ANCHOR_LABELS, 1))
+    marks = anchor_tokens()
+    texts = [generate(style).request, style.thought(style.names), chat_prompt("\n", "")]
+    for mark in marks:
+        texts = [text.replace(mark, "") for text in texts]
+    return 8 * texts

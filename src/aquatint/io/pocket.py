@@ -43,6 +43,7 @@ class PocketRecipe:
         num_threads: Threads; sums depend on them.
         architecture: ``internvl``, ``qwen2_vl`` or ``qwen2_5_vl``.
         num_inspections: Photographs of slopes whose structures are described too.
+        num_visual_questions: Images of sparse scenes that are described and asked about too.
     """
 
     width: int
@@ -60,6 +61,7 @@ class PocketRecipe:
     num_threads: int = 2
     architecture: ArchitectureName = "internvl"
     num_inspections: int = 0
+    num_visual_questions: int = 0
 
 
 def pocket_digest(recipe: PocketRecipe) -> str:
@@ -67,12 +69,15 @@ def pocket_digest(recipe: PocketRecipe) -> str:
     from aquatint.training.lineage import fingerprint
     from aquatint.world.geotext import FORMAT_VERSION
     from aquatint.world.inspection import FORMAT_VERSION as INSPECTION_VERSION
+    from aquatint.world.visual_records import FORMAT_VERSION as QUESTION_VERSION
 
     # Left out at their defaults: the address of a model that was built before them stays.
-    later = {"architecture": "internvl", "num_inspections": 0}
+    later = {"architecture": "internvl", "num_inspections": 0, "num_visual_questions": 0}
     content = {key: v for key, v in asdict(recipe).items() if later.get(key, ...) != v}
     if recipe.num_inspections:
         content["inspections"] = INSPECTION_VERSION
+    if recipe.num_visual_questions:
+        content["visual_questions"] = QUESTION_VERSION
     return fingerprint({**content, "build": _BUILD_VERSION, "world": FORMAT_VERSION})
 
 
@@ -108,6 +113,12 @@ def _build(folder: Path, recipe: PocketRecipe, states: Path) -> None:
 
         # So that a dialogue is not spelt out letter by letter; no weight is trained on it.
         texts += example_dialogues()
+    if recipe.num_visual_questions:
+        from aquatint.data.visual_thought_prompts import example_thoughts
+
+        texts += example_thoughts()
+        texts += [d.question.rpartition("user")[2] for of in images.dialogues for d in of]
+        texts += [dialogue.answer for of_image in images.dialogues for dialogue in of_image]
     tokenizer = train_tokenizer(texts, recipe.vocab_size, architecture)
     model = _random_model(recipe, architecture, tokenizer)
     if recipe.epochs:
@@ -157,6 +168,7 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
     from aquatint.training.captioning import CaptionedImages
     from aquatint.world.geotext import GeoTextWorldSpec, is_complete, write_geotext
     from aquatint.world.inspection import describe_structures
+    from aquatint.world.visual_records import ask_about_scenes
 
     folder = scratch / "world"
     spec = GeoTextWorldSpec(
@@ -177,14 +189,35 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
         known.append(record["caption"])
     pixels = [load_image(folder / "images" / name, recipe.image_size_px) for name in texts]
     kept = [[text for text in of_image if text] for of_image in texts.values()]
-    if not recipe.num_inspections:
+    if not recipe.num_inspections and not recipe.num_visual_questions:
         return CaptionedImages(np.stack(pixels), kept)
-    views = list(describe_structures(recipe.num_inspections, recipe.image_size_px, recipe.seed))
-    return CaptionedImages(
-        np.stack([*pixels, *(view.pixels for view in views)]),
-        [*kept, *([view.caption] for view in views)],
-        [*([] for _ in kept), *_dialogues(views, recipe)],
-    )
+    dialogues: list[list[Any]] = [[] for _ in kept]
+    if recipe.num_inspections:
+        views = list(describe_structures(recipe.num_inspections, recipe.image_size_px, recipe.seed))
+        pixels += [view.pixels for view in views]
+        kept += [[view.caption] for view in views]
+        dialogues += _dialogues(views, recipe)
+    if recipe.num_visual_questions:
+        asked = list(
+            ask_about_scenes(recipe.num_visual_questions, recipe.image_size_px, recipe.seed)
+        )
+        pixels += [view.pixels for view in asked]
+        kept += [list(view.captions) for view in asked]
+        dialogues += [_questions(view, recipe) for view in asked]
+    return CaptionedImages(np.stack(pixels), kept, dialogues)
+
+
+def _questions(view: Any, recipe: PocketRecipe) -> list[Any]:  # noqa: ANN401 - light signature
+    """Questions about a view as dialogues with a plain answer."""
+    from aquatint.data.visual_thought_prompts import chat_prompt
+    from aquatint.training.captioning import Dialogue
+
+    architecture = require_architecture(recipe.architecture)
+    marks = architecture.image_start + architecture.image_token + architecture.image_end
+    return [
+        Dialogue(chat_prompt(f"\n{question.text}", marks), question.answer, True)
+        for question in view.questions
+    ]
 
 
 def _dialogues(views: Sequence[Any], recipe: PocketRecipe) -> list[list[Any]]:

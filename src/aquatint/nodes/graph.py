@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from kedro.pipeline import Node
 
 # Catalog entries and parameters that belong to no recipe.
-SHARED = frozenset({"backbone", "qwen2_vl_backbone", "feature_store", "params:run"})
+SHARED = frozenset(
+    {"backbone", "qwen2_vl_backbone", "qwen2_5_vl_backbone", "feature_store", "params:run"}
+)
 
 
 @dataclass(frozen=True)
