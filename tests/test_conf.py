@@ -12,7 +12,10 @@ bootstrap_project(PROJECT)
 ENVIRONMENTS = sorted(
     path.name for path in (PROJECT / "conf").iterdir() if path.is_dir() and path.name != "local"
 )
-RECIPES = ("two_stage", "two_stage_dry_run", "robosense", "inspection", "inspection_ablation")
+RECIPES = (
+    "two_stage", "two_stage_dry_run", "robosense", "inspection", "inspection_ablation", "covt",
+    "covt_predict",
+)  # fmt: skip
 
 
 def context(env, tmp_path, **params):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from aquatint.pipelines import inspection, robosense, two_stage
+from aquatint.pipelines import covt, inspection, robosense, two_stage
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -15,5 +15,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "robosense": robosense.create_pipeline(),
         "inspection": inspection.create_pipeline(),
         "inspection_ablation": inspection.create_ablation(),
+        "covt": covt.create_pipeline(),
+        "covt_predict": covt.create_predict(),
     }
     return {"__default__": recipes["two_stage"], **recipes}

@@ -26,6 +26,7 @@ def bare_name(node):
 def test_the_rules_see_every_recipe():
     assert set(RECIPES) == {
         "two_stage", "two_stage_dry_run", "robosense", "inspection", "inspection_ablation",
+        "covt", "covt_predict",
     }  # fmt: skip
     assert len(NODES) > 25
 
@@ -63,7 +64,7 @@ def test_parameters_are_typed_where_kedro_can_see_it(recipe, node):
 
 def test_a_training_returns_checkpoint_and_history_and_keeps_its_state():
     trainings = [node for _, node in NODES if "train" in node.tags]
-    assert len(trainings) == 3 + 2 + 7
+    assert len(trainings) == 3 + 2 + 7 + 3
     for node in trainings:
         assert [name.rpartition(".")[2] for name in node.outputs] == ["checkpoint", "history"]
         assert any(name.endswith(".training_state") for name in node.inputs)
@@ -102,6 +103,15 @@ def test_the_fixed_names_of_inspection_are_there():
              "finetune.checkpoint", "finetune.history", "finetune.metrics", "finetune.predictions",
              "finetune.merged_backbone", "reporting.comparison", "reporting.report"}  # fmt: skip
     assert {f"inspection.{name}" for name in fixed} - names == set()
+
+
+def test_the_fixed_names_of_covt_are_there():
+    names = PIPELINES["covt"].datasets()
+    fixed = {"data.conversations", "data.report", "anchors.targets", "stage1.checkpoint",
+             "stage1.history", "stage1.merged_backbone", "stage234.checkpoint", "stage234.history",
+             "stage234.merged_backbone", "evaluation.metrics", "evaluation.predictions",
+             "reporting.report"}  # fmt: skip
+    assert {f"covt.{name}" for name in fixed} - names == set()
 
 
 def test_neither_the_registry_nor_a_look_at_all_code_imports_torch_or_transformers():

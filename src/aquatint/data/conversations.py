@@ -199,7 +199,7 @@ def _pairs(turns: object, num_images: int) -> list[tuple[str, str]]:
             text = text.rpartition(IMAGE_TAG)[2]
         _require(IMAGE_TAG not in text, name, RULE_TAG_PLACE, text)
         _require(bool(text.strip()), name, RULE_EMPTY_TURN, turn["value"])
-        _require(_MARKS.search(text) is None, name, RULE_MARKS, text)
+        _require(not has_marks(text), name, RULE_MARKS, text)
         texts.append(text.strip())
     _require(len(texts) % 2 == 0, "conversations", RULE_TURNS, f"{len(texts)} turns")
     return list(zip(texts[::2], texts[1::2], strict=True))
@@ -244,6 +244,11 @@ def _grouped(reading: _Reading) -> tuple[pd.DataFrame, pd.DataFrame]:
     columns = [*CONVERSATION_DTYPES, "image_keys"]
     table = pd.DataFrame(turns, columns=columns).astype(CONVERSATION_DTYPES)
     return table, pd.DataFrame(images, columns=list(IMAGE_DTYPES)).astype(IMAGE_DTYPES)
+
+
+def has_marks(text: str) -> bool:
+    """Whether a text holds a mark that is the model's own."""
+    return _MARKS.search(text) is not None
 
 
 def check_conversations(table: pd.DataFrame) -> None:

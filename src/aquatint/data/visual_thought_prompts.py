@@ -222,11 +222,16 @@ def _answer_in(text: str) -> str:
     return _PADS_OUTSIDE.sub("", body.replace(THINK, "").replace(END_THINK, "")).strip()
 
 
+def example_requests() -> list[tuple[str, str]]:
+    """Requests around anchors with responses in the words of a thought, without new tokens."""
+    label = ", ".join(ANCHOR_LABELS.values())
+    words = [
+        (f"\nWhat is the {name} of the image?", f"The {name} of the image is .")
+        for name in ANCHOR_LABELS.values()
+    ]
+    return [*words, (f"\nWhat is the {label} of the image?", " . the image is . ")]
+
+
 def example_thoughts() -> list[str]:
-    """Texts around every anchor, without new tokens: what a pocket tokenizer must know to spell."""
-    style = ThoughtFormat(dict.fromkeys(ANCHOR_LABELS, 1))
-    marks = anchor_tokens()
-    texts = [generate(style).request, style.thought(style.names), chat_prompt("\n", "")]
-    for mark in marks:
-        texts = [text.replace(mark, "") for text in texts]
-    return 8 * texts
+    """The words around all anchors: what a pocket tokenizer must know to spell."""
+    return [f"{request} {text}" for request, text in example_requests()] + [chat_prompt("\n", "")]

@@ -19,6 +19,8 @@ from aquatint.storage import publish_folder
 
 logger = logging.getLogger(__name__)
 
+# Of documents about sparse scenes; the others describe them, which teaches to see faster.
+_QUESTION_SHARE = 1 / 3
 # Part of a pocket backbone's address: raise it when this file builds another model.
 _BUILD_VERSION = 2
 
@@ -116,7 +118,7 @@ def _build(folder: Path, recipe: PocketRecipe, states: Path) -> None:
     if recipe.num_visual_questions:
         from aquatint.data.visual_thought_prompts import example_thoughts
 
-        texts += example_thoughts()
+        texts += 8 * example_thoughts()
         texts += [d.question.rpartition("user")[2] for of in images.dialogues for d in of]
         texts += [dialogue.answer for of_image in images.dialogues for dialogue in of_image]
     tokenizer = train_tokenizer(texts, recipe.vocab_size, architecture)
@@ -202,22 +204,31 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
             ask_about_scenes(recipe.num_visual_questions, recipe.image_size_px, recipe.seed)
         )
         pixels += [view.pixels for view in asked]
-        kept += [list(view.captions) for view in asked]
+        kept += [[*view.captions, *2 * [_all_answers(view)]] for view in asked]
         dialogues += [_questions(view, recipe) for view in asked]
-    return CaptionedImages(np.stack(pixels), kept, dialogues)
+    share = _QUESTION_SHARE if recipe.num_visual_questions else CaptionedImages.dialogue_share
+    return CaptionedImages(np.stack(pixels), kept, dialogues, share)
+
+
+def _all_answers(view: Any) -> str:  # noqa: ANN401 - light signature
+    """All questions about a view with their answers, as one text: many words to see, one image."""
+    return " ".join(f"{question.text} {question.answer}." for question in view.questions)
 
 
 def _questions(view: Any, recipe: PocketRecipe) -> list[Any]:  # noqa: ANN401 - light signature
     """Questions about a view as dialogues with a plain answer."""
-    from aquatint.data.visual_thought_prompts import chat_prompt
+    from aquatint.data.visual_thought_prompts import chat_prompt, example_requests
     from aquatint.training.captioning import Dialogue
 
     architecture = require_architecture(recipe.architecture)
     marks = architecture.image_start + architecture.image_token + architecture.image_end
-    return [
+    asked = [
         Dialogue(chat_prompt(f"\n{question.text}", marks), question.answer, True)
         for question in view.questions
     ]
+    # A word that no training ever wrote cannot be written later: its row is frozen by then.
+    read = [Dialogue(chat_prompt(request, ""), text, False) for request, text in example_requests()]
+    return [*asked, *read]
 
 
 def _dialogues(views: Sequence[Any], recipe: PocketRecipe) -> list[list[Any]]:

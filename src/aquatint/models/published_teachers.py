@@ -137,17 +137,23 @@ class MaskTeacher:
         return AnchorShape("sam", (NUM_MASKS, size, size), context, self._width)
 
     @torch.inference_mode()
+    def look(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Embed images."""
+        pixels = _prepare(images, "sam", (self._edge, self._edge), self._device)
+        # One at a time: the published tower takes gigabytes for each.
+        parts = [_half(self._model.get_image_embeddings(image[None])) for image in pixels]
+        return np.concatenate(parts)
+
+    @torch.inference_mode()
     def encode(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> dict[str, np.ndarray]:
         """Find masks everywhere in each image, from one embedding of it."""
-        pixels = _prepare(images, "sam", (self._edge, self._edge), self._device)
-        contexts, packed = [], []
-        for image in pixels:
-            # One at a time: an embedding of the published size has four megabytes.
-            embedding = self._model.get_image_embeddings(image[None])
+        contexts = self.look(images)
+        packed = []
+        for context in contexts:
+            embedding = torch.from_numpy(context[None]).float().to(self._device)
             masks = automatic_masks(self._model, embedding, self.shape.target)
             packed.append(np.packbits(masks.reshape(NUM_MASKS, -1), axis=-1))
-            contexts.append(_half(embedding)[0])
-        return {"target": np.stack(packed), "context": np.stack(contexts)}
+        return {"target": np.stack(packed), "context": contexts}
 
 
 class DepthTeacher:
@@ -169,10 +175,9 @@ class DepthTeacher:
         return AnchorShape("depth", (self._edge,) * 2, (self._layers, self._width, grid, grid))
 
     @torch.inference_mode()
-    def encode(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> dict[str, np.ndarray]:
-        """Run the model, and its backbone for the features."""
+    def look(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Run the backbone for the features of its layers."""
         pixels = _prepare(images, "depth", (self._edge, self._edge), self._device)
-        depth = self._model(pixel_values=pixels).predicted_depth
         grid = self._edge // self._patch
         maps = self._model.backbone(pixels).feature_maps
         # The first token stands for the whole image and has no place.
@@ -180,7 +185,14 @@ class DepthTeacher:
             m[:, 1:].transpose(1, 2).reshape(len(pixels), -1, grid, grid) if m.ndim == 3 else m
             for m in maps
         ]
-        return {"target": _half(depth), "context": _half(torch.stack(layers, 1))}
+        return _half(torch.stack(layers, 1))
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> dict[str, np.ndarray]:
+        """Run the model, and its backbone for the features."""
+        pixels = _prepare(images, "depth", (self._edge, self._edge), self._device)
+        depth = self._model(pixel_values=pixels).predicted_depth
+        return {"target": _half(depth), "context": self.look(images)}
 
 
 class FeatureTeacher:
@@ -202,6 +214,9 @@ class FeatureTeacher:
         if self._name != "dino":
             return AnchorShape(self._name, (self._width,))
         return AnchorShape("dino", (1 + (self._edge // self._patch) ** 2, self._width))
+
+    def look(self, images: Sequence[np.ndarray]) -> None:
+        """Nothing: a head of features needs none."""
 
     @torch.inference_mode()
     def encode(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> dict[str, np.ndarray]:
@@ -230,6 +245,12 @@ class EdgeTeacher:
         """Edges and features at the teacher's input size, features at half of it."""
         half = self._edge // 2
         return AnchorShape("pidinet", (self._edge,) * 2, (self._model.width, half, half))
+
+    @torch.inference_mode()
+    def look(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Run the network for its features."""
+        pixels = _prepare(images, "dino", (self._edge, self._edge), self._device)
+        return _half(self._model(pixels)[1])
 
     @torch.inference_mode()
     def encode(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> dict[str, np.ndarray]:

@@ -65,6 +65,9 @@ class Teacher(Protocol):
             M * M / 8) uint8; all else is float16.
         """
 
+    def look(self, images: Sequence[np.ndarray]) -> np.ndarray | None:
+        """Return the ``context`` alone, for images without targets; None where there is none."""
+
 
 def build_teacher(source: TeacherSource, truth_root: str, device: str = "cpu") -> Teacher:
     """Load a teacher.
@@ -124,28 +127,29 @@ class WorldTeacher:
             case _:
                 return AnchorShape(self._name, (32,))
 
+    def look(self, images: Sequence[np.ndarray]) -> np.ndarray | None:
+        """Run the small encoder that masks, depth or edges are read from."""
+        maps = _MAPS.get(self._name)
+        return None if maps is None else _half(maps(torch.from_numpy(np.stack(images))))
+
     def encode(self, images: Sequence[np.ndarray], keys: Sequence[str]) -> dict[str, np.ndarray]:
         """Look up what was rendered, and run the small encoders."""
-        pixels = torch.from_numpy(np.stack(images))
+        context = self.look(images)
+        if context is None:
+            pixels = torch.from_numpy(np.stack(images))
+            features = small_encoders.grid_features(pixels, self._name)
+            return {"target": _half(features if self._name == "dino" else features[:, 0])}
+        truths = [self._truth(key) for key in keys]
         match self._name:
             case "sam":
-                masks = np.stack([_largest_masks(self._truth(key)["instance_ids"]) for key in keys])
-                packed = np.packbits(masks.reshape(len(keys), NUM_MASKS, -1), axis=-1)
-                return {"target": packed, "context": _half(small_encoders.color_maps(pixels))}
+                masks = np.stack([_largest_masks(truth["instance_ids"]) for truth in truths])
+                target = np.packbits(masks.reshape(len(keys), NUM_MASKS, -1), axis=-1)
             case "depth":
-                depth = np.stack([_shrink(self._truth(key)["depth_m"], np.median) for key in keys])
-                return {
-                    "target": depth.astype(np.float16),
-                    "context": _half(small_encoders.layered_maps(pixels)),
-                }
-            case "pidinet":
-                edges = np.stack([_shrink(self._truth(key)["edges"], np.max) for key in keys])
-                return {
-                    "target": edges.astype(np.float16),
-                    "context": _half(small_encoders.edge_maps(pixels)),
-                }
-        features = small_encoders.grid_features(pixels, self._name)
-        return {"target": _half(features if self._name == "dino" else features[:, 0])}
+                target = np.stack([_shrink(truth["depth_m"], np.median) for truth in truths])
+            case _:
+                target = np.stack([_shrink(truth["edges"], np.max) for truth in truths])
+        is_packed = self._name == "sam"
+        return {"target": target if is_packed else target.astype(np.float16), "context": context}
 
     def _truth(self, key: str) -> Any:  # noqa: ANN401 - numpy's archive
         path = self._root / f"{key}.npz"
@@ -155,6 +159,13 @@ class WorldTeacher:
                 "know rendered images alone; give covt.anchors.teachers a folder or a hub id."
             )
         return np.load(path, allow_pickle=False)
+
+
+_MAPS = {
+    "sam": small_encoders.color_maps,
+    "depth": small_encoders.layered_maps,
+    "pidinet": small_encoders.edge_maps,
+}
 
 
 def _half(values: torch.Tensor) -> np.ndarray:

@@ -128,7 +128,7 @@ def write_answers(
     Returns:
         One row for each turn: ids, ``manner``, ``text`` as written with what was forced,
         ``answer``, ``target``, ``is_correct``, ``has_thought``, ``is_well_formed``, ``anchors``,
-        ``num_tokens`` written, ``seconds`` of its share of a batch.
+        ``token_ids`` of the text, ``num_tokens`` written, ``seconds`` of its share of a batch.
     """
     style = writer.encoder.style
     before = histories(turns, writing.num_context_turns)
@@ -168,6 +168,7 @@ def write_answers(
                 "has_thought": thought.has_thought,
                 "is_well_formed": thought.is_well_formed,
                 "anchors": list(thought.anchors),
+                "token_ids": [*writer.encoder.encode(prefix), *ids],
                 "num_tokens": len(ids),
                 "seconds": seconds,
             }
