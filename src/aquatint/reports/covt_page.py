@@ -176,12 +176,18 @@ def _training_table(report: CovtReport) -> Table:
                     Cell(f"{found['train_seconds']:.0f} s"),
                     Cell(", ".join(f"{group} {count:,}" for group, count in groups.items())),
                     Cell(f"{found['num_parameters']:,}"),
-                    Cell(f"{found['peak_memory_mb']:.0f} MB"),
+                    Cell(_memory(found["peak_memory_mb"])),
                 ],
             )
         )
     head = ["training", "steps", "time", "trainable", "parameters", "peak memory"]
     return Table(head, rows)
+
+
+def _memory(found: dict[str, Any]) -> str:
+    """The largest of what was measured: host and GPU."""
+    known = [f"{name} {value:.0f} MB" for name, value in found.items() if value]
+    return ", ".join(known) or "–"
 
 
 def _cost_table(report: CovtReport) -> Table:

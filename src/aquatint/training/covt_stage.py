@@ -136,7 +136,9 @@ def build_thoughts(
     axis = spec["norm_axis"]
     num_tokens = style.num_tokens if spec["shapes"] else {}
     heads = build_heads(width, num_tokens, shapes_from(spec["shapes"]), axis)
-    lora = add_lora(loaded, spec["lora"], lora_targets(loaded, style.names))
+    # Without images nothing reaches the vision tower.
+    blind = () if spec["sees_images"] else ("visual",)
+    lora = add_lora(loaded, spec["lora"], lora_targets(loaded, (*style.names, *blind)))
     model = VisualThoughtModel(
         loaded, rows, heads, backbone.image_statistics, run.gradient_checkpointing
     ).to(device)
@@ -212,6 +214,7 @@ def _spec(plan: ThoughtPlan, data: ThoughtData) -> dict[str, Any]:
         # Pairs, not a mapping: the order of spans counts, and JSON files are sorted.
         "num_tokens": [list(pair) for pair in plan.num_tokens],
         "image_px": plan.image_px,
+        "sees_images": plan.sees_images,
         "first_id": encoder.added_ids[0],
         "num_new_tokens": len(encoder.added_ids),
         "norm_axis": plan.norm_axis,
