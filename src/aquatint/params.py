@@ -18,9 +18,7 @@ from pydantic import (
 from aquatint.parameter_names import suggest
 
 AnchorName = Literal["sam", "depth", "dino", "pidinet", "siglip", "metaclip"]
-LossName = (
-    Literal["itc", "itm", "bbox", "spatial", "caption", "answer", "next_token"] | AnchorName
-)
+LossName = Literal["itc", "itm", "bbox", "spatial", "caption", "answer", "next_token"] | AnchorName
 
 
 class Params(BaseModel):

@@ -22,7 +22,7 @@ def split_conversations(
     """
     is_test = split_by_group(images, "group", shares["test"], seed) == "val"
     rest = images[~is_test]
-    of_rest = shares["val"] / (1 - shares["test"])
+    of_rest = shares["val"] / (1 - shares["test"]) if shares["test"] < 1 else 0.0
     split = split_by_group(rest, "group", of_rest, seed + 1).reindex(images.index)
     images = images.assign(split=split.where(~is_test, "test").astype("str"))
     by_group = dict(zip(images["group"], images["split"], strict=True))
@@ -33,7 +33,7 @@ def conversation_report(
     turns: pd.DataFrame, images: pd.DataFrame, rejects: pd.DataFrame
 ) -> dict[str, Any]:
     """Count records, turns and images by split, file and kind, and what was refused by rule."""
-    rules = rejects["field"].str.partition("[")[0] + " " + rejects["rule"]
+    rules = rejects["field"].str.split("[").str[0] + " " + rejects["rule"]
     lengths = turns["answer"].str.split().map(len)
     shares = turns.groupby("question")["answer"].nunique()
     return {

@@ -127,9 +127,7 @@ def _require(is_kept: bool, name: str, rule: str, value: object) -> None:
         raise _Finding(name, RuleViolation(rule, value))
 
 
-def _take(
-    record: RawRecord, file: str, root: Path, rules: ReadRules, reading: _Reading
-) -> None:
+def _take(record: RawRecord, file: str, root: Path, rules: ReadRules, reading: _Reading) -> None:
     content = record.content
     record_id = content.get("id")
     _require(isinstance(record_id, str | int) and record_id != "", "id", RULE_FIELD, record_id)

@@ -45,9 +45,7 @@ def automatic_masks(
     logits, scores = [], []
     for start in range(0, len(grid), _CHUNK):
         points = grid[start : start + _CHUNK].to(embedding.device)
-        found = model(
-            image_embeddings=embedding, input_points=points[None], multimask_output=True
-        )
+        found = model(image_embeddings=embedding, input_points=points[None], multimask_output=True)
         logits.append(found.pred_masks[0].flatten(0, 1))
         scores.append(found.iou_scores[0].flatten())
     low, quality = torch.cat(logits), torch.cat(scores)

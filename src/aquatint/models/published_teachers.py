@@ -82,7 +82,9 @@ def _load(source: TeacherSource, device: str) -> Any:  # noqa: ANN401 - by ancho
     # Unexpected ones are the text tower of CLIP and SigLIP, which is not needed.
     missing = sorted(map(str, [*info["missing_keys"], *info.get("mismatched_keys", ())]))
     if missing:
-        raise ValueError(f"The weights in {folder} lack {missing[:5]} of the {source.name} teacher.")
+        raise ValueError(
+            f"The weights in {folder} lack {missing[:5]} of the {source.name} teacher."
+        )
     return found.to(device).eval().requires_grad_(False)
 
 
@@ -90,9 +92,7 @@ def _count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _prepare(
-    images: Sequence[np.ndarray], name: str, size: tuple[int, int], device: str
-) -> Tensor:
+def _prepare(images: Sequence[np.ndarray], name: str, size: tuple[int, int], device: str) -> Tensor:
     """Resize and normalise images, shape (B, 3, H, W)."""
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in _STATISTICS[name])
     resized = [

@@ -191,7 +191,9 @@ def _largest_masks(ids: np.ndarray) -> np.ndarray:
     small = ids[places][:, places]
     names, counts = np.unique(small[small > 0], return_counts=True)
     # A handful of pixels at the border is no object that anything could be asked about.
-    kept = [int(n) for n, c in sorted(zip(names, counts, strict=True), key=lambda x: -x[1]) if c > 8]
+    kept = [
+        int(n) for n, c in sorted(zip(names, counts, strict=True), key=lambda x: -x[1]) if c > 8
+    ]
     masks = np.zeros((NUM_MASKS, size, size), bool)
     for index, name in enumerate(kept[:NUM_MASKS]):
         masks[index] = small == name

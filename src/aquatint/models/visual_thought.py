@@ -122,4 +122,6 @@ def build_heads(
     axis: NormAxis = "features",
 ) -> dict[str, Any]:
     """Build the heads of all anchors of a format."""
-    return {name: build_head(width, count, shapes[name], axis) for name, count in num_tokens.items()}
+    return {
+        name: build_head(width, count, shapes[name], axis) for name, count in num_tokens.items()
+    }

@@ -91,9 +91,7 @@ def render_answer_page(
     return render_page("covt: answers with their thoughts", lead, [section])
 
 
-def thought_block(
-    row: dict[str, Any], image: np.ndarray, maps: dict[str, np.ndarray]
-) -> str:
+def thought_block(row: dict[str, Any], image: np.ndarray, maps: dict[str, np.ndarray]) -> str:
     """Return a response with its pictures.
 
     Args:

@@ -130,9 +130,7 @@ def _constant_masks(target: Tensor, num_steps: int) -> np.ndarray:
     optimizer = torch.optim.Adam([logits], lr=0.3)
     for _ in range(num_steps):
         chosen = torch.randint(0, len(target), (_MASK_BATCH,), generator=generator)
-        losses = [
-            mask_loss(logits, masks[masks.flatten(1).any(1)]) for masks in target[chosen]
-        ]
+        losses = [mask_loss(logits, masks[masks.flatten(1).any(1)]) for masks in target[chosen]]
         optimizer.zero_grad()
         torch.stack(losses).mean().backward()
         optimizer.step()

@@ -130,9 +130,7 @@ def _baselines(train: pd.DataFrame, tested: pd.DataFrame) -> dict[str, Any]:
 
 
 def _judge(answers: pd.Series, tested: pd.DataFrame) -> dict[str, Any]:
-    right = np.array(
-        [is_same_answer(a, b) for a, b in zip(answers, tested["answer"], strict=True)]
-    )
+    right = np.array([is_same_answer(a, b) for a, b in zip(answers, tested["answer"], strict=True)])
     by_kind = {
         str(kind): float(right[(tested["kind"] == kind).to_numpy()].mean())
         for kind in sorted(tested["kind"].unique())

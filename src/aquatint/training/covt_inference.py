@@ -81,7 +81,11 @@ class ThoughtWriter:
     """
 
     def __init__(
-        self, model: Any, backbone: Backbone, encoder: ThoughtEncoder, pixels: FeatureReader  # noqa: ANN401
+        self,
+        model: Any,
+        backbone: Backbone,
+        encoder: ThoughtEncoder,
+        pixels: FeatureReader,  # noqa: ANN401
     ) -> None:
         self.answering = AnsweringModel(model).eval()
         self.device = next(model.parameters()).device
@@ -143,9 +147,7 @@ def write_answers(
         spans = style.spans(style.names) if manner.has_spans_in_request else ""
         prefixes = [_forced(style, manner.force, turns["turn_id"].iloc[i]) for i in chosen]
         prompts = [
-            writer.encoder.prompt(
-                f"{spans}\n{turns['question'].iloc[i]}", len(keys[i]), before[i]
-            )
+            writer.encoder.prompt(f"{spans}\n{turns['question'].iloc[i]}", len(keys[i]), before[i])
             + writer.encoder.encode(prefix)
             for i, prefix in zip(chosen, prefixes, strict=True)
         ]
@@ -212,6 +214,4 @@ def _shown_keys(turns: pd.DataFrame, mode: ImageMode) -> list[list[str]]:
     order = turns["group"].argsort(kind="stable").to_numpy()
     donors = np.empty(len(order), int)
     donors[order] = np.roll(order, len(order) // 2)
-    return [
-        (keys[donor] * len(own))[: len(own)] for own, donor in zip(keys, donors, strict=True)
-    ]
+    return [(keys[donor] * len(own))[: len(own)] for own, donor in zip(keys, donors, strict=True)]

@@ -81,8 +81,7 @@ class ThoughtEncoder:
         self.eos = int(self.tokenizer.eos_token_id)
         self.pad = int(self.tokenizer.pad_token_id)
         self.pads = {
-            name: int(self.tokenizer.convert_tokens_to_ids(pad_token(name)))
-            for name in style.names
+            name: int(self.tokenizer.convert_tokens_to_ids(pad_token(name))) for name in style.names
         }
 
     def prompt(

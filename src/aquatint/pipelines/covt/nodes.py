@@ -156,7 +156,9 @@ def decode_anchors(  # noqa: PLR0913 - one argument for each catalog entry
 
 
 def evaluate_thoughts(
-    predictions: pd.DataFrame, anchor_errors: pd.DataFrame, turns: pd.DataFrame,
+    predictions: pd.DataFrame,
+    anchor_errors: pd.DataFrame,
+    turns: pd.DataFrame,
     params: WritingParams,
 ) -> dict[str, Any]:
     """Accuracies, emission, anchors, ablations and costs; warns if thoughts have gone."""
