@@ -25,9 +25,7 @@ def by_definition(logits, target):
     wanted = target.flatten(1).float().tolist()
     best = min(
         itertools.permutations(range(len(probabilities)), len(wanted)),
-        key=lambda order: sum(
-            1 - dice(probabilities[i], wanted[j]) for j, i in enumerate(order)
-        ),
+        key=lambda order: sum(1 - dice(probabilities[i], wanted[j]) for j, i in enumerate(order)),
     )
     pairs = [(probabilities[i], wanted[j]) for j, i in enumerate(best)]
     loss = 1 - sum(dice(p, g) for p, g in pairs) / len(pairs)

@@ -86,7 +86,14 @@ def merged(covt_data, stage1, run_params, tmp_path_factory):
 
 def test_published_steps_give_the_published_stages():
     second = Curriculum(0, 3000, 6000, 8000)
-    assert [second.stage_at(step) for step in (0, 2999, 3000, 5999, 6000, 9999)] == [2, 2, 3, 3, 4, 4]
+    assert [second.stage_at(step) for step in (0, 2999, 3000, 5999, 6000, 9999)] == [
+        2,
+        2,
+        3,
+        3,
+        4,
+        4,
+    ]
     assert second.has_anchors(8000)
     assert not second.has_anchors(8001)
     first = Curriculum(6000, 6000, 6000, 6000)
@@ -286,9 +293,7 @@ def test_every_turn_is_used_and_may_see_the_ones_before(covt_data):
 
 
 @pytest.mark.slow
-def test_eight_samples_are_learned_with_what_their_anchors_hold(
-    covt_data, run_params, tmp_path
-):
+def test_eight_samples_are_learned_with_what_their_anchors_hold(covt_data, run_params, tmp_path):
     data = first_turns(covt_data, 8)
     _, history = train(
         data, run_params, tmp_path, max_steps=60, batch_size=8, rate=1e-2, dropout=0.0,

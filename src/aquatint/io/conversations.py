@@ -91,17 +91,32 @@ class VisualWorldDataset(FolderDataset):
     Args:
         filepath: Folder below which the world is written.
         world: Arguments of ``aquatint.world.visual_records.VisualWorldSpec``.
+        data_path: A user's own file or files, which then take the world's place.
+        image_folder: Folder of their images.
         metadata: Kedro-Viz layer and other notes; not used here.
     """
 
     def __init__(
-        self, *, filepath: str, world: dict[str, Any], metadata: dict[str, Any] | None = None
+        self,
+        *,
+        filepath: str,
+        world: dict[str, Any],
+        data_path: str = "",
+        image_folder: str = "",
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         folder, self._spec = _world_folder(filepath, world)
         super().__init__(filepath=str(folder), metadata=metadata)
+        self._own = (
+            ConversationsDataset(data_path=data_path, image_folder=image_folder)
+            if data_path or image_folder
+            else None
+        )
 
     def load(self) -> ConversationFiles:
         """Render the world unless it is there, then hand out its files."""
+        if self._own is not None:
+            return self._own.load()
         from aquatint.world.visual_records import JSON_FILE, LINES_FILE, PARQUET_FILE
 
         _ensure_world(self.folder, self._spec)
@@ -111,7 +126,7 @@ class VisualWorldDataset(FolderDataset):
     @property
     def content_digest(self) -> str:
         """The specification stands for what it writes."""
-        return self.folder.name
+        return self.folder.name if self._own is None else self._own.content_digest
 
     def _exists(self) -> bool:
         return True
@@ -124,7 +139,7 @@ class VisualWorldQuestionsDataset(VisualWorldDataset):
         """Render the world unless it is there, then hand out its new images."""
         from aquatint.world.visual_records import QUESTIONS_FILE
 
-        super().load()
+        _ensure_world(self.folder, self._spec)
         new = self.folder / "new"
         return ImageQuestions(str(new / "images"), str(new / QUESTIONS_FILE))
 
