@@ -117,7 +117,8 @@ def read_embedded(file: Path, rows: list[int]) -> dict[int, bytes]:
     """Return the image bytes of some rows of a Parquet file, by row counted from 0."""
     import pyarrow.parquet as pq
 
-    wanted, found, first = set(rows), {}, 0
+    wanted, first = set(rows), 0
+    found: dict[int, bytes] = {}
     with pq.ParquetFile(file) as table:
         for group in range(table.num_row_groups):
             count = table.metadata.row_group(group).num_rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,7 +31,8 @@ def read_questions(
     """
     file, root = Path(questions_file), Path(image_root).resolve()
     log = RejectLog(file, "strict")
-    turns, images = [], {}
+    turns: list[dict[str, Any]] = []
+    images: dict[str, dict[str, Any]] = {}
     for record in read_records(file, log):
         path, question = record.content.get("image"), record.content.get("question")
         for name, value in (("image", path), ("question", question)):

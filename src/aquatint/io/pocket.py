@@ -221,7 +221,9 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
 
 def _all_answers(view: Any) -> str:  # noqa: ANN401 - light signature
     """All questions about a view with their answers, as one text: many words to see, one image."""
-    return " ".join(f"{question.text} {question.answer}." for question in view.questions)
+    asked = [f"{question.text} {question.answer}." for question in view.questions]
+    # How the camera looks: what a model must see before it can say how far anything is.
+    return " ".join([view.captions[-1], *asked])
 
 
 def _questions(view: Any, recipe: PocketRecipe) -> list[Any]:  # noqa: ANN401 - light signature

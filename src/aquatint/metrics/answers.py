@@ -28,5 +28,5 @@ def is_same_answer(predicted: str, target: str) -> bool:
         return _BOOLEANS.get(first) == _BOOLEANS[wanted]
     if re.fullmatch(r"\(?[A-H]\)?\.?", target.strip()):
         letter = _LETTER.match(predicted.strip())
-        return bool(letter) and letter.group(1).upper() == target.strip("(). \n").upper()
+        return letter is not None and letter.group(1).upper() == target.strip("(). \n").upper()
     return normalise_answer(predicted) == wanted

@@ -193,8 +193,8 @@ def load_pidinet(path: Path) -> PiDiNet:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise ValueError(
-                f"{path} must hold tensors alone, but {error}. Weights are never unpickled: convert "
-                "the file to safetensors where it comes from."
+                f"{path} must hold tensors alone, but {error}. Weights are never unpickled: "
+                "convert the file to safetensors where it comes from."
             ) from error
         weights = content.get("state_dict", content)
     converted = convert_weights(weights)

@@ -69,7 +69,7 @@ def draw_kinds(metrics: dict[str, Any]) -> go.Figure:
 
 def draw_training(stage1: pd.DataFrame, stage234: pd.DataFrame) -> go.Figure:
     """Draw every loss term by step of both trainings, one behind the other."""
-    terms = [name for name in stage234 if name.startswith("loss_")]
+    terms = [str(name) for name in stage234 if str(name).startswith("loss_")]
     titles = [f"{name.removeprefix('loss_').replace('_', ' ')}" for name in terms]
     figure = stack_panels(titles, 170 * len(terms), shared_xaxes=True, vertical_spacing=0.06)
     shift = int(stage1["step"].max()) + 1

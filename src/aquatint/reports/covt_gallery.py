@@ -56,7 +56,7 @@ def render_thoughts(
     blocks = [_STYLE]
     for turn_id, found in list(maps.items())[:num_samples]:
         image = pixels.read(pixels.places([keys[turn_id][0]]))[0]
-        blocks.append(thought_block(thinking.loc[turn_id].to_dict(), image, found))
+        blocks.append(thought_block(_named(thinking.loc[turn_id].to_dict()), image, found))
     if not maps:
         blocks.append("<p>No response held a sound thought: there is nothing to decode.</p>")
     return "\n".join(blocks)
@@ -84,7 +84,7 @@ def render_answer_page(
         zip(predictions.to_dict(orient="records"), turns["image_keys"], strict=True)
     )[:num_shown]:
         image = images.load([place[keys[0]]])[0]
-        blocks.append(thought_block(row, image, maps.get(row["turn_id"], {})))
+        blocks.append(thought_block(_named(row), image, maps.get(row["turn_id"], {})))
     count = int(predictions["has_thought"].sum())
     lead = f"{len(predictions)} questions, {count} answered with a visual thought."
     section = Section("answers", "Answers", [Gallery("\n".join(blocks))])
@@ -121,6 +121,10 @@ def thought_block(row: dict[str, Any], image: np.ndarray, maps: dict[str, np.nda
         f"<code>{html.escape(text)}</code>"
         f'<div class="maps">{"".join(pictures)}</div></div>'
     )
+
+
+def _named(row: dict[Any, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in row.items()}
 
 
 def _depth_range(maps: dict[str, np.ndarray]) -> tuple[float, float]:

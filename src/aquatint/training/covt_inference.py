@@ -82,10 +82,10 @@ class ThoughtWriter:
 
     def __init__(
         self,
-        model: Any,
+        model: Any,  # noqa: ANN401 - PreTrainedModel
         backbone: Backbone,
         encoder: ThoughtEncoder,
-        pixels: FeatureReader,  # noqa: ANN401
+        pixels: FeatureReader,
     ) -> None:
         self.answering = AnsweringModel(model).eval()
         self.device = next(model.parameters()).device
@@ -188,9 +188,9 @@ def _forced(style: ThoughtFormat, force: Force, turn_id: str) -> str:
         case "think":
             return THINK
         case "answer":
-            return f"{ANSWER} "
+            return ANSWER
         case "spans":
-            return f"{style.thought(style.names)} {ANSWER} "
+            return f"{style.thought(style.names)} {ANSWER}"
     # Each span keeps its length but takes the tokens of another anchor.
     rng = np.random.default_rng([71, *turn_id.encode()])
     text = style.thought(style.names)
@@ -200,7 +200,7 @@ def _forced(style: ThoughtFormat, force: Force, turn_id: str) -> str:
         text = text.replace(mark, f"\x00{(number + shift) % len(marks)}\x00")
     for number, mark in enumerate(marks):
         text = text.replace(f"\x00{number}\x00", mark)
-    return f"{text} {ANSWER} "
+    return f"{text} {ANSWER}"
 
 
 def _shown_keys(turns: pd.DataFrame, mode: ImageMode) -> list[list[str]]:

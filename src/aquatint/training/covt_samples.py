@@ -211,7 +211,7 @@ class ThoughtSamples:
         ]
         targets = [self.encoder.response(exchange.response) for exchange in exchanges]
         keys = [self._keys[position] for position in chosen]
-        batch = {
+        batch: dict[str, Any] = {
             **pad_dialogues(prompts, targets, self.encoder.pad),
             "pixels": self._read_pixels(keys),
             "is_counted": share is None or share.is_counted,

@@ -89,6 +89,15 @@ def ask_questions(scene: Scene, view: View, num_questions: int, rng: Rng) -> lis
     return [_shuffled(by_kind[kind], kind, rng) for kind in order[:num_questions]]
 
 
+def _always(answer: str) -> Callable[[tuple[str, ...]], str]:
+    return lambda names: answer
+
+
+def _if_first(name: str, yes: str, no: str) -> Callable[[tuple[str, ...]], str]:
+    """One answer if ``name`` comes first in the question, else the other."""
+    return lambda names: yes if names[0] == name else no
+
+
 class _Draft(NamedTuple):
     """A question with its names in places; which name comes first is drawn later."""
 
@@ -105,15 +114,14 @@ def _shuffled(draft: _Draft, kind: str, rng: Rng) -> Question:
 
 def _count(view: View, seen: list[SeenObject]) -> Iterator[_Draft]:
     if len(seen) < len(_NUMBERS):
-        yield _Draft("How many buildings are there?", (), lambda _: _NUMBERS[len(seen)])
+        yield _Draft("How many buildings are there?", (), _always(_NUMBERS[len(seen)]))
 
 
 def _color(view: View, seen: list[SeenObject]) -> Iterator[_Draft]:
     kinds = [item.kind for item in seen]
     for item in seen:
         if kinds.count(item.kind) == 1:
-            color = item.color
-            yield _Draft(f"What color is the {item.kind}?", (), lambda _, color=color: color)
+            yield _Draft(f"What color is the {item.kind}?", (), _always(item.color))
 
 
 def _relation(view: View, seen: list[SeenObject]) -> Iterator[_Draft]:
@@ -124,7 +132,7 @@ def _relation(view: View, seen: list[SeenObject]) -> Iterator[_Draft]:
             yield _Draft(
                 "Is the {} to the left or to the right of the {}?",
                 (first.name, second.name),
-                lambda names, left=left: "left" if names[0] == left else "right",
+                _if_first(left, "left", "right"),
             )
 
 
@@ -135,7 +143,7 @@ def _nearer(view: View, seen: list[SeenObject]) -> Iterator[_Draft]:
             yield _Draft(
                 "Which is nearer to the camera, the {} or the {}?",
                 (first.name, second.name),
-                lambda _, name=near.name: name,
+                _always(near.name),
             )
 
 
@@ -146,7 +154,7 @@ def _taller(view: View, seen: list[SeenObject]) -> Iterator[_Draft]:
             yield _Draft(
                 "Which is taller, the {} or the {}?",
                 (first.name, second.name),
-                lambda _, name=high.name: name,
+                _always(high.name),
             )
 
 
@@ -158,7 +166,7 @@ def _order(view: View, seen: list[SeenObject]) -> Iterator[_Draft]:
             yield _Draft(
                 "Which is the farthest, the {}, the {} or the {}?",
                 tuple(item.name for item in chosen),
-                lambda _, name=ordered[-1].name: name,
+                _always(ordered[-1].name),
             )
 
 
@@ -172,7 +180,7 @@ def _between(view: View, seen: list[SeenObject]) -> Iterator[_Draft]:
             yield _Draft(
                 f"Is there a {word} between the {{}} and the {{}}?",
                 (first.name, second.name),
-                lambda _, answer=answer: answer,
+                _always(answer),
             )
 
 
@@ -181,7 +189,7 @@ def _presence(view: View, seen: list[SeenObject]) -> Iterator[_Draft]:
         share = (view.surfaces == surface).mean()
         if share == 0 or share >= MIN_SHARE:
             answer = "yes" if share else "no"
-            yield _Draft(f"Is there a {word}?", (), lambda _, answer=answer: answer)
+            yield _Draft(f"Is there a {word}?", (), _always(answer))
 
 
 def _is_crossed(

@@ -69,6 +69,6 @@ def cache_targets(  # noqa: PLR0913 - one argument for each catalog entry
     from aquatint.training.precision import prepare_device
 
     device = str(prepare_device(run)) if params.device == "auto" else params.device
-    chosen = {name: teachers[name] for name in visual_models.names}
+    chosen = {str(name): teachers[name] for name in visual_models.names}
     shown = ConversationImages(images, files.image_root)
     return cache_anchors(store, shown, chosen, files.truth_root, device)

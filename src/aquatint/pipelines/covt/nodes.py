@@ -87,7 +87,7 @@ def train_understanding(
     return _train(_plan("stage1", visual_models, seen, params), data, None, run, states)
 
 
-def train_thinking(  # noqa: PLR0913 - typed parameters, which Kedro then validates
+def train_thinking(
     states: TrainingStateFolder,
     stage1: Checkpoint,
     visual_models: VisualModelParams,

@@ -39,13 +39,13 @@ def answer_new_questions(  # noqa: PLR0913 - one argument for each catalog entry
     """Answer every question and decode its thought; return answers and maps."""
     from aquatint.features.conversation_images import ConversationImages
     from aquatint.training.covt_inference import Manner, Writing
-    from aquatint.training.covt_predict import predict_thoughts
+    from aquatint.training.covt_predict import Asking, predict_thoughts
 
     writing = Writing(params.max_new_tokens, params.batch_size, 0)
     manner = Manner("thinking", "think") if params.forces_thought else Manner("free")
     shown = ConversationImages(images, folder.image_root)
-    models, tables = (backbone, checkpoint), (turns, images)
-    return predict_thoughts(models, tables, shown, teachers, store, writing, manner, run)
+    how = Asking(writing, manner, store)
+    return predict_thoughts((backbone, checkpoint), turns, shown, teachers, how, run)
 
 
 def render_answers(
