@@ -28,6 +28,7 @@ from aquatint.training.covt_stage import (
     restore_thoughts,
     train_thoughts,
 )
+from aquatint.training.launch import launch
 from aquatint.training.state import TrainingStateFolder
 from covt_fixture import IMAGE_PX, NUM_TOKENS, first_turns
 
@@ -290,6 +291,20 @@ def test_every_turn_is_used_and_may_see_the_ones_before(covt_data):
     for row, found in zip(train_turns.to_dict(orient="records"), before, strict=True):
         assert len(found) == min(2, row["turn"])
     assert histories(train_turns, 0) == [[]] * len(train_turns)
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(covt_data, run_params, tmp_path):
+    """The curriculum too: across a change of stage, with subsets of anchors in the last."""
+    found = []
+    for count in (1, 2):
+        run = run_params.model_copy(update={"num_processes": count})
+        states = TrainingStateFolder(str(tmp_path / str(count)))
+        chosen = plan(max_steps=4, curriculum=Curriculum(0, 1, 2, 9), dropout=0.0)
+        arguments = (chosen, covt_data, None, run, states)
+        found.append(launch(train_thoughts, arguments, run, tmp_path)[1])
+    names = [name for name in found[0] if name.startswith("loss")]
+    assert np.allclose(found[0][names], found[1][names], rtol=2e-3, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ def _features(features: Part, anchors: Part) -> list[Node]:
                 "params": "params:teaching",
             },
             "targets",
-            ["features", "gpu"],
+            ["features", "teacher", "gpu"],
         ),
     ]
 
