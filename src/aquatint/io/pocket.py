@@ -176,6 +176,7 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
     import numpy as np
 
     from aquatint.features.images import load_image
+    from aquatint.io.pocket_questions import all_answers, questions_of
     from aquatint.training.captioning import CaptionedImages
     from aquatint.world.geotext import GeoTextWorldSpec, is_complete, write_geotext
     from aquatint.world.inspection import describe_structures
@@ -213,33 +214,10 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
             ask_about_scenes(recipe.num_visual_questions, recipe.image_size_px, recipe.seed)
         )
         pixels += [view.pixels for view in asked]
-        kept += [[*view.captions, *2 * [_all_answers(view)]] for view in asked]
-        dialogues += [_questions(view, recipe) for view in asked]
+        kept += [[*view.captions, *2 * [all_answers(view)]] for view in asked]
+        dialogues += [questions_of(view, recipe.architecture) for view in asked]
     share = _QUESTION_SHARE if recipe.num_visual_questions else CaptionedImages.dialogue_share
     return CaptionedImages(np.stack(pixels), kept, dialogues, share)
-
-
-def _all_answers(view: Any) -> str:  # noqa: ANN401 - light signature
-    """All questions about a view with their answers, as one text: many words to see, one image."""
-    asked = [f"{question.text} {question.answer}." for question in view.questions]
-    # How the camera looks: what a model must see before it can say how far anything is.
-    return " ".join([view.captions[-1], *asked])
-
-
-def _questions(view: Any, recipe: PocketRecipe) -> list[Any]:  # noqa: ANN401 - light signature
-    """Questions about a view as dialogues with a plain answer."""
-    from aquatint.data.visual_thought_prompts import chat_prompt, example_requests
-    from aquatint.training.captioning import Dialogue
-
-    architecture = require_architecture(recipe.architecture)
-    marks = architecture.image_start + architecture.image_token + architecture.image_end
-    asked = [
-        Dialogue(chat_prompt(f"\n{question.text}", marks), question.answer, True)
-        for question in view.questions
-    ]
-    # A word that no training ever wrote cannot be written later: its row is frozen by then.
-    read = [Dialogue(chat_prompt(request, ""), text, False) for request, text in example_requests()]
-    return [*asked, *read]
 
 
 def _dialogues(views: Sequence[Any], recipe: PocketRecipe) -> list[list[Any]]:
