@@ -135,8 +135,7 @@ def write_answers(
         ``token_ids`` of the text, ``num_tokens`` written, ``seconds`` of its share of a batch.
     """
     style = writer.encoder.style
-    before = histories(turns, writing.num_context_turns)
-    keys = _shown_keys(turns, manner.images)
+    asked = _Asked(turns, manner, histories(turns, writing.num_context_turns))
     lengths = turns["question"].str.len() + turns["image_keys"].map(len) * 1000
     order = np.argsort(-lengths.to_numpy(), kind="stable").tolist()
     rows: dict[int, dict[str, Any]] = {}
@@ -144,19 +143,7 @@ def write_answers(
     for start in tqdm(starts, desc=manner.name, disable=None, leave=False, unit="batch"):
         chosen = order[start : start + writing.batch_size]
         started = time.monotonic()
-        spans = style.spans(style.names) if manner.has_spans_in_request else ""
-        prefixes = [_forced(style, manner.force, turns["turn_id"].iloc[i]) for i in chosen]
-        prompts = [
-            writer.encoder.prompt(f"{spans}\n{turns['question'].iloc[i]}", len(keys[i]), before[i])
-            + writer.encoder.encode(prefix)
-            for i, prefix in zip(chosen, prefixes, strict=True)
-        ]
-        shown = [keys[i] for i in chosen]
-        pixels = writer.shown([key or turns["image_keys"].iloc[chosen[0]] for key in shown],
-                              manner.images == "grey")  # fmt: skip
-        if manner.images == "none":
-            pixels = pixels[:0]
-        batch = writer.batch(prompts, pixels)
+        batch, prefixes = asked.batch(writer, chosen)
         written = generate_answers(
             writer.answering, batch, writer.encoder.eos, writing.max_new_tokens
         )
@@ -178,6 +165,45 @@ def write_answers(
     found = table.join(pd.DataFrame([rows[i] for i in range(len(turns))], index=turns.index))
     same = [is_same_answer(a, b) for a, b in zip(found["answer"], found["target"], strict=True)]
     return found.assign(is_correct=same)
+
+
+class _Asked:
+    """Questions as a manner asks them.
+
+    Args:
+        turns: Turns.
+        manner: How they are asked.
+        before: Earlier turns of each.
+    """
+
+    def __init__(
+        self, turns: pd.DataFrame, manner: Manner, before: Sequence[list[tuple[str, str]]]
+    ) -> None:
+        self._questions, self._ids = turns["question"].tolist(), turns["turn_id"].tolist()
+        self._own = [list(keys) for keys in turns["image_keys"]]
+        self._shown = _shown_keys(turns, manner.images)
+        self._manner, self._before = manner, before
+
+    def batch(
+        self, writer: ThoughtWriter, chosen: Sequence[int]
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """Return prompts with what is forced behind them, and what that is."""
+        manner, style = self._manner, writer.encoder.style
+        spans = style.spans(style.names) if manner.has_spans_in_request else ""
+        prefixes = [_forced(style, manner.force, self._ids[i]) for i in chosen]
+        prompts = [
+            writer.encoder.prompt(
+                f"{spans}\n{self._questions[i]}", len(self._shown[i]), self._before[i]
+            )
+            + writer.encoder.encode(prefix)
+            for i, prefix in zip(chosen, prefixes, strict=True)
+        ]
+        if manner.images == "none":
+            # Only for their size: none of them is shown.
+            pixels = writer.shown([self._own[chosen[0]]], is_grey=True)[:0]
+        else:
+            pixels = writer.shown([self._shown[i] for i in chosen], manner.images == "grey")
+        return writer.batch(prompts, pixels), prefixes
 
 
 def _forced(style: ThoughtFormat, force: Force, turn_id: str) -> str:

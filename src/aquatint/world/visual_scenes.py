@@ -1,4 +1,4 @@
-"""Sparse scenes to ask questions about: one to five tall objects, perhaps a road, perhaps a river."""
+"""Sparse scenes to ask about: one to five tall objects, perhaps a road, perhaps a river."""
 
 import numpy as np
 
