@@ -24,5 +24,6 @@ def questions_of(view: Any, architecture_name: str) -> list[Any]:  # noqa: ANN40
         for question in view.questions
     ]
     # A word that no training ever wrote cannot be written later: its row is frozen by then.
-    read = [Dialogue(chat_prompt(request, ""), text, False) for request, text in example_requests()]
-    return [*asked, *read]
+    known = example_requests()
+    request, text = known[sum(map(ord, view.captions[0])) % len(known)]
+    return [*asked, Dialogue(chat_prompt(request, ""), text, False)]
