@@ -78,9 +78,10 @@ def test_what_is_written_does_not_depend_on_the_batch(writer, turns):
 
 def test_no_answer_reaches_the_model(writer, turns):
     other = write_answers(writer, turns.assign(answer="nothing"), Manner("free"), WRITING)
-    assert other["text"].tolist() == write_answers(writer, turns, Manner("free"), WRITING)[
-        "text"
-    ].tolist()
+    assert (
+        other["text"].tolist()
+        == write_answers(writer, turns, Manner("free"), WRITING)["text"].tolist()
+    )
 
 
 def test_another_image_is_never_one_of_the_same_scene(turns):

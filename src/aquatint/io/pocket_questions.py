@@ -7,9 +7,7 @@ from aquatint.models.architectures import require_architecture
 
 def all_answers(view: Any) -> str:  # noqa: ANN401 - light signature
     """All questions about a view with their answers, as one text: many words to see, one image."""
-    asked = [f"{question.text} {question.answer}." for question in view.questions]
-    # How the camera looks: what a model must see before it can say how far anything is.
-    return " ".join([view.captions[-1], *asked])
+    return " ".join(f"{question.text} {question.answer}." for question in view.questions)
 
 
 def questions_of(view: Any, architecture_name: str) -> list[Any]:  # noqa: ANN401 - light signature
@@ -24,6 +22,5 @@ def questions_of(view: Any, architecture_name: str) -> list[Any]:  # noqa: ANN40
         for question in view.questions
     ]
     # A word that no training ever wrote cannot be written later: its row is frozen by then.
-    known = example_requests()
-    request, text = known[sum(map(ord, view.captions[0])) % len(known)]
-    return [*asked, Dialogue(chat_prompt(request, ""), text, False)]
+    read = [Dialogue(chat_prompt(request, ""), text, False) for request, text in example_requests()]
+    return [*asked, *read]

@@ -21,11 +21,7 @@ from aquatint.world.render import View, render
 from aquatint.world.scenes import Scene
 from aquatint.world.visual_flaws import add_flaws
 from aquatint.world.visual_questions import Question, ask_questions, find_seen
-from aquatint.world.visual_scenes import (
-    describe_camera,
-    make_visual_scene,
-    sample_visual_camera,
-)
+from aquatint.world.visual_scenes import make_visual_scene, sample_visual_camera
 
 FORMAT_VERSION = 1
 WORLD_FILE, JSON_FILE, LINES_FILE, PARQUET_FILE = (
@@ -137,8 +133,7 @@ def ask_about_scenes(num_images: int, size_px: int, seed: int) -> Iterator[Asked
             view, rng = _render(scene, view_number, size_px)
             asked = ask_questions(scene, view, 8, rng)
             captions = describe(scene, view, view_number)
-            regions = (region.text for region in captions.regions)
-            texts = (captions.captions[1], *regions, describe_camera(view.camera))
+            texts = (captions.captions[1], *(region.text for region in captions.regions))
             yield AskedView(view.rgb, asked, texts)
 
 

@@ -1,4 +1,4 @@
-"""Sparse scenes to ask about: one to five tall objects, perhaps a road, perhaps a river."""
+"""Sparse scenes to ask about: two to five tall objects, perhaps a road, perhaps a river."""
 
 import numpy as np
 
@@ -13,13 +13,8 @@ from aquatint.world.render import Camera
 from aquatint.world.scenes import Scene, build_scene
 from aquatint.world.trees import TreeArrays
 
-KINDS = ("tower", "dome", "warehouse", "storage tank")
-COLORS = ("red", "blue", "yellow", "white", "black", "purple")
+KINDS = ("tower", "dome", "warehouse", "storage tank", "hangar")
 MAX_OBJECTS = 5
-MIN_ALTITUDE_M, MAX_ALTITUDE_M = 70.0, 100.0
-MIN_PITCH_DEG, MAX_PITCH_DEG = 15.0, 45.0
-_LEANS = ("almost down", "steeply down", "at a slant", "far ahead", "very far ahead")
-_HEIGHTS = ("very low", "low", "a middle height", "high", "very high")
 _REACH_M = 34.0
 _GAP_M = 4.0
 _NUM_TRIES = 60
@@ -49,24 +44,12 @@ def sample_visual_camera(rng: Rng) -> Camera:
     """Draw an oblique camera, so that what is lower in the picture is nearer."""
     x, y = rng.uniform(-6, 6, 2).tolist()
     return Camera(
-        altitude_m=float(rng.uniform(MIN_ALTITUDE_M, MAX_ALTITUDE_M)),
-        pitch_deg=float(rng.uniform(MIN_PITCH_DEG, MAX_PITCH_DEG)),
+        altitude_m=float(rng.uniform(70, 100)),
+        pitch_deg=float(rng.uniform(15, 45)),
         yaw_deg=float(rng.uniform(0, 360)),
         x_m=x,
         y_m=y,
     )
-
-
-def describe_camera(camera: Camera) -> str:
-    """Say in words how high the camera is and how far it leans, in five steps each."""
-    lean = _words_of(camera.pitch_deg, MIN_PITCH_DEG, MAX_PITCH_DEG, _LEANS)
-    height = _words_of(camera.altitude_m, MIN_ALTITUDE_M, MAX_ALTITUDE_M, _HEIGHTS)
-    return f"The camera looks {lean} from {height}."
-
-
-def _words_of(value: float, low: float, high: float, words: tuple[str, ...]) -> str:
-    step = int((value - low) / (high - low) * len(words))
-    return words[min(max(step, 0), len(words) - 1)]
 
 
 def _sample_network(rng: Rng) -> Network:
@@ -84,8 +67,7 @@ def _place_objects(rng: Rng, ground: GroundKind, network: Network) -> list[Scene
     for ribbon in (*network.roads, network.water):
         if ribbon is not None:
             occupancy.take(ribbon.outline(margin_m=2.0))
-    # Often one alone: what its color looks like is learned where there is no other.
-    count = int(rng.integers(1, MAX_OBJECTS + 1))
+    count = int(rng.integers(2, MAX_OBJECTS + 1))
     objects: list[SceneObject] = []
     num_tries = 0
     # A scene without any object has nothing to ask about.
@@ -102,8 +84,7 @@ def _place_objects(rng: Rng, ground: GroundKind, network: Network) -> list[Scene
 def _sample_object(rng: Rng, ground: GroundKind) -> SceneObject:
     kind = KINDS[int(rng.integers(len(KINDS)))]
     rule = KIND_RULES[kind]
-    # Any kind in any color: a name does not give its color away.
-    colors = [color for color in COLORS if color not in ground.hidden_colors]
+    colors = [color for color in rule.colors if color not in ground.hidden_colors]
     x, y = rng.uniform(-_REACH_M, _REACH_M, 2).tolist()
     scale = float(rng.uniform(0.8, 1.1))
     return SceneObject(
