@@ -34,6 +34,11 @@ def draw_accuracies(metrics: dict[str, Any]) -> go.Figure:
         for manner, values in metrics["accuracy"]["trained"].items()
         if manner != "thinking"
     ]
+    bars += [
+        (f"after stage 1, {manner}", _by_group(values), "#9CCFBE")
+        for manner, values in metrics["accuracy"]["stage1"].items()
+        if manner != "free"
+    ]
     figure = draw_bars(bars)
     return figure.update_layout(margin={"l": 230})
 
