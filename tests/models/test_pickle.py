@@ -57,7 +57,7 @@ def test_a_checkpoint_with_pickled_weights_is_refused_unread(tmp_path, payload):
 
 
 def test_no_source_unpickles_or_runs_text():
-    """``torch.load`` takes tensors alone, and in one place: PiDiNet's published file has no other."""
+    """``torch.load`` reads tensors alone, and one file: PiDiNet was published as no other."""
     assert len(SOURCES) > 100
     forbidden = {"load": {"pickle", "torch", "joblib", "dill"}, "loads": {"pickle", "dill"}}
     for path in SOURCES:
