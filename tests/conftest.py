@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covt_fixture import covt_backbone, covt_data, visual_world  # noqa: F401
 from inspection_fixture import inspection_data, qwen_backbone, qwen_folder  # noqa: F401
 from vla_fixture import vla_backbone, vla_data  # noqa: F401
 

@@ -23,6 +23,8 @@ RECIPES = (
     "cma",
     "vla_regression",
     "vla_diffusion",
+    "covt",
+    "covt_predict",
 )
 
 
@@ -35,7 +37,7 @@ def context(env, tmp_path, **params):
 def test_there_are_the_environments_that_the_docs_name():
     assert ENVIRONMENTS == [
         "airborne", "base", "elpv", "internvl3_1b", "internvla_n1", "qwen2_5_vl_3b",
-        "qwen2_vl_2b", "qwen2_vl_7b", "test",
+        "qwen2_5_vl_7b", "qwen2_vl_2b", "qwen2_vl_7b", "test",
     ]  # fmt: skip
 
 
@@ -117,6 +119,49 @@ def test_published_values_of_the_inspection_source_stand_in_its_environment(env,
     assert train.lora.model_dump() == {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1}
     assert round(train.optimizer.warmup_fraction * 849) == 50
     assert context(env, tmp_path).params["run"].save_state_every_steps == 100
+
+
+def test_published_values_of_covt_stand_in_its_environment(tmp_path):
+    """Upstream: 6000 steps, then 10000 with stages at 0, 3000, 6000 and anchors until 8000."""
+    values = context("qwen2_5_vl_7b", tmp_path).params["covt"]
+    first, second = (values[name]["train"] for name in ("stage1", "stage234"))
+    assert (first.max_steps, second.max_steps) == (6000, 10000)
+    assert set(first.curriculum.model_dump().values()) == {6000}
+    assert list(second.curriculum.model_dump().values()) == [0, 3000, 6000, 8000]
+    for train in (first, second):
+        assert train.batch_size * train.gradient_accumulation_steps == 8
+        assert train.optimizer.learning_rate == 5e-5
+        assert train.optimizer.group_factors == {"heads": 0.2}
+        assert (train.optimizer.weight_decay, train.optimizer.warmup_fraction) == (0.1, 0.05)
+        assert train.lora.model_dump() == {"r": 16, "lora_alpha": 32, "lora_dropout": 0.01}
+        assert train.loss_weights["depth"] == 0.005
+    assert values["visual_models"].pairs == (("sam", 8), ("depth", 4), ("dino", 4))
+
+
+def test_base_keeps_the_published_shares_of_steps(tmp_path):
+    values = context("base", tmp_path).params["covt"]
+    first, second = (values[name]["train"] for name in ("stage1", "stage234"))
+    shares = [value / second.max_steps for value in second.curriculum.model_dump().values()]
+    assert shares == pytest.approx([0, 0.3, 0.6, 0.8])
+    assert first.max_steps / second.max_steps == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("visual_models", "names"), "sam+sd", "'sam', 'depth'"),
+        (("visual_models", "names"), "sam+sam", "must be different ones"),
+        (("stage234", "train", "curriculum", "generation_until"), 3, "must ascend"),
+        (("stage234", "train", "lora", "rank"), 8, "rank"),
+        (("data", "split", "test"), 1.0, "less than 1"),
+    ],
+)
+def test_a_wrong_parameter_of_covt_is_refused_by_name(path, value, words, tmp_path):
+    nested = value
+    for key in reversed(path):
+        nested = {key: nested}
+    with pytest.raises(ParameterValidationError, match=words):
+        context("test", tmp_path, covt=nested).params  # noqa: B018 - validated on access
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-_RUNTIME = re.compile(r"\$\{runtime_params:\s*(\w+)")
+_RUNTIME = re.compile(r"\$\{runtime_params:\s*([\w.]+)")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

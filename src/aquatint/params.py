@@ -17,7 +17,13 @@ from pydantic import (
 
 from aquatint.parameter_names import suggest
 
-LossName = Literal["itc", "itm", "bbox", "spatial", "caption", "answer", "action", "progress"]
+AnchorName = Literal["sam", "depth", "dino", "pidinet", "siglip", "metaclip"]
+LossName = (
+    Literal[
+        "itc", "itm", "bbox", "spatial", "caption", "answer", "next_token", "action", "progress"
+    ]
+    | AnchorName
+)
 
 
 class Params(BaseModel):
@@ -132,6 +138,8 @@ class StageParams(Params):
     """One training stage: what it optimises, for how long and with which losses."""
 
     epochs: PositiveInt
+    # Optimizer steps after which the training ends, in whichever epoch; null for whole epochs.
+    max_steps: PositiveInt | None = None
     batch_size: PositiveInt
     gradient_accumulation_steps: PositiveInt = 1
     optimizer: OptimizerParams

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from aquatint.pipelines import cma, inspection, pixel_goals, robosense, two_stage, vla
+from aquatint.pipelines import cma, covt, inspection, pixel_goals, robosense, two_stage, vla
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -20,5 +20,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "pixel_goals": pixel_goals.create_pipeline(),
         "vla_regression": vla.create_pipeline("vla_regression"),
         "vla_diffusion": vla.create_pipeline("vla_diffusion"),
+        "covt": covt.create_pipeline(),
+        "covt_predict": covt.create_predict(),
     }
     return {"__default__": recipes["two_stage"], **recipes}

@@ -14,7 +14,7 @@ PIPELINES = register_pipelines()
 RECIPES = [name for name in PIPELINES if name != "__default__"]
 TAGS = {
     "ingest", "split", "features", "zero_shot", "train", "merge", "eval", "report",
-    "stage1", "stage2", "stage3", "stage4", "baseline", "gpu",
+    "stage1", "stage2", "stage3", "stage4", "baseline", "teacher", "gpu",
 }  # fmt: skip
 NODES = [(name, node) for name in RECIPES for node in PIPELINES[name].nodes]
 
@@ -28,6 +28,7 @@ def test_the_rules_see_every_recipe():
         "two_stage", "two_stage_dry_run", "robosense", "inspection",
         "inspection_dry_run", "inspection_ablation", "pixel_goals", "cma",
         "vla_regression", "vla_diffusion",
+        "covt", "covt_predict",
     }  # fmt: skip
     assert len(NODES) > 25
 
@@ -65,7 +66,7 @@ def test_parameters_are_typed_where_kedro_can_see_it(recipe, node):
 
 def test_a_training_returns_checkpoint_and_history_and_keeps_its_state():
     trainings = [node for _, node in NODES if "train" in node.tags]
-    assert len(trainings) == 3 + 2 + 8 + 2 + 2 * 3
+    assert len(trainings) == 3 + 2 + 8 + 2 + 2 * 3 + 3
     for node in trainings:
         assert [name.rpartition(".")[2] for name in node.outputs] == ["checkpoint", "history"]
         assert any(name.endswith(".training_state") for name in node.inputs)
@@ -114,6 +115,15 @@ def test_the_fixed_names_of_the_vla_recipes_are_there(recipe):
              "reporting.report"}  # fmt: skip
     fixed |= {f"stage{i}.{n}" for i in (1, 2) for n in ("checkpoint", "history", "metrics")}
     assert {f"{recipe}.{name}" for name in fixed} - names == set()
+
+
+def test_the_fixed_names_of_covt_are_there():
+    names = PIPELINES["covt"].datasets()
+    fixed = {"data.conversations", "data.report", "anchors.targets", "stage1.checkpoint",
+             "stage1.history", "stage1.merged_backbone", "stage234.checkpoint", "stage234.history",
+             "stage234.merged_backbone", "evaluation.metrics", "evaluation.predictions",
+             "reporting.report"}  # fmt: skip
+    assert {f"covt.{name}" for name in fixed} - names == set()
 
 
 def test_neither_the_registry_nor_a_look_at_all_code_imports_torch_or_transformers():

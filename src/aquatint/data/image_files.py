@@ -73,7 +73,22 @@ def inspect_image(image_root: Path, path: str, max_pixels: int) -> ImageFacts:
         raise RuleViolation(RULE_IMAGE_NOT_EMPTY, path)
     if num_bytes > MAX_BYTES_PER_PIXEL * max_pixels + MAX_HEADER_BYTES:
         raise RuleViolation(RULE_IMAGE_SIZE, f"{path}: {num_bytes} bytes for {max_pixels} pixels")
-    content = file.read_bytes()
+    return inspect_content(file.read_bytes(), path, max_pixels)
+
+
+def inspect_content(content: bytes, path: str, max_pixels: int) -> ImageFacts:
+    """Return the facts of an image given as bytes, after decoding all of it.
+
+    Args:
+        content: The file's bytes.
+        path: Its name, whose suffix says the format.
+        max_pixels: Largest accepted width * height; read from the header, before decoding.
+
+    Raises:
+        RuleViolation: As from ``inspect_image``.
+    """
+    if not content:
+        raise RuleViolation(RULE_IMAGE_NOT_EMPTY, path)
     width, height = _decode(content, path, max_pixels)
     return ImageFacts(width, height, hashlib.sha256(content).hexdigest())
 

@@ -97,3 +97,33 @@ class RobotRecordings:
     """
 
     root: str
+
+
+@dataclass(frozen=True)
+class ConversationFiles:
+    """Conversations about images in LLaVA's layouts.
+
+    Attributes:
+        files: JSON lists, JSON-lines files and Parquet tables with embedded images.
+        image_root: Folder that image paths of the first two are relative to.
+        truth_root: Folder of exact anchors by sha256 of the image; empty where nobody knows them.
+    """
+
+    files: tuple[str, ...]
+    image_root: str
+    truth_root: str = ""
+
+
+@dataclass(frozen=True)
+class ImageQuestions:
+    """Images with questions that nobody has answered.
+
+    Attributes:
+        image_root: Folder of the images; empty if there are none.
+        questions_file: JSON list or JSON lines of ``{"image": path, "question": text}``.
+        truth_root: Folder of exact anchors by sha256 of the image; empty where nobody knows them.
+    """
+
+    image_root: str
+    questions_file: str
+    truth_root: str = ""

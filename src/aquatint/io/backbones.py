@@ -99,7 +99,7 @@ class BackboneDataset(AbstractDataset[Any, Backbone]):
     def _locate(self) -> tuple[Path, str]:
         match self._source:
             case "hub":
-                return _download(self._repo_id, self._revision), self._repo_id
+                return download_folder(self._repo_id, self._revision), self._repo_id
             case "folder":
                 return Path(self._filepath), Path(self._filepath).name
             case _:
@@ -169,7 +169,12 @@ def _digest_of_state(folder: Path, state: tuple[tuple[str, int, int], ...]) -> s
     return folder_digest(folder)
 
 
-def _download(repo_id: str, revision: str) -> Path:
+def download_folder(repo_id: str, revision: str) -> Path:
+    """Return the folder of a repository of the hub at a commit.
+
+    Raises:
+        DatasetError: If the revision is no full commit hash, or the hub cannot be reached.
+    """
     from huggingface_hub import snapshot_download
 
     if _COMMIT.fullmatch(revision) is None:

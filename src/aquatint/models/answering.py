@@ -70,19 +70,25 @@ class AnsweringModel(nn.Module):
         return self.backbone.lm_head(states).float()
 
 
-def add_lora(backbone: PreTrainedModel, lora: Mapping[str, Any]) -> list[str]:
-    """Put low-rank weights beside q, k, v and o of every block of the language model, in place.
+def add_lora(
+    backbone: PreTrainedModel,
+    lora: Mapping[str, Any],
+    targets: str | list[str] = LORA_TARGETS,
+) -> list[str]:
+    """Put low-rank weights beside linears, in place.
 
     Args:
         backbone: Qwen2-VL or Qwen2.5-VL.
         lora: ``r``, ``lora_alpha`` and ``lora_dropout`` of ``peft.LoraConfig``.
+        targets: Linears by name, or a pattern of names; q, k, v and o of every block of the
+            language model unless said otherwise.
 
     Returns:
         Names of the parameters that were added.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    config = LoraConfig(target_modules=LORA_TARGETS, bias="none", **lora)
+    config = LoraConfig(target_modules=targets, bias="none", **lora)
     inject_adapter_in_model(config, backbone)
     backbone.requires_grad_(False)
     names = [name for name, _ in backbone.named_parameters() if "lora_" in name]

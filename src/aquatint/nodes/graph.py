@@ -9,7 +9,14 @@ from kedro.pipeline import Node
 
 # Catalog entries and parameters that belong to no recipe.
 SHARED = frozenset(
-    {"backbone", "qwen2_vl_backbone", "qwen2_5_vl_backbone", "feature_store", "params:run"}
+    {
+        "backbone",
+        "qwen2_vl_backbone",
+        "vla_backbone",
+        "covt_backbone",
+        "feature_store",
+        "params:run",
+    }
 )
 
 
@@ -39,7 +46,8 @@ class Part:
             func: Node function.
             name: Verb and object, unique in the project.
             inputs: Dataset by argument: a plain name is the part's own, ``data.images`` another
-                part's, and the names in ``SHARED`` stay as they are.
+                part's, ``.visual_models`` the recipe's own beside its parts, and the names in
+                ``SHARED`` stay as they are.
             outputs: Plain names.
             tags: Words of the project's vocabulary.
         """
@@ -56,8 +64,8 @@ class Part:
 
     def resolve(self, dataset: str) -> str:
         """Return the full name of a dataset or of a parameter (``params:...``)."""
-        if dataset in SHARED:
+        if dataset in SHARED or dataset.count(".") == 2:  # the full name of another recipe's
             return dataset
         prefix, bare = ("params:", dataset[7:]) if dataset.startswith("params:") else ("", dataset)
-        inner = bare if "." in bare else f"{self.name}.{bare}"
+        inner = bare.lstrip(".") if "." in bare else f"{self.name}.{bare}"
         return f"{prefix}{self.recipe}.{inner}"

@@ -47,11 +47,13 @@ class CaptionedImages:
         texts: Captions and region sentences of each image, in any number but zero.
         dialogues: Questions with their answers about each image, none for some; empty if there are
             none at all.
+        dialogue_share: How often a document is a dialogue, of images that have some.
     """
 
     pixels: np.ndarray
     texts: Sequence[Sequence[str]]
     dialogues: Sequence[Sequence[Dialogue]] = ()
+    dialogue_share: float = _DIALOGUE_SHARE
 
 
 class CaptioningSamples:
@@ -121,7 +123,7 @@ class CaptioningSamples:
     ) -> tuple[list[int], list[int], bool]:
         """What is given, what is learned, and whether the image is among what is given."""
         dialogues = self._images.dialogues[position] if self._images.dialogues else ()
-        if dialogues and rng.random() < _DIALOGUE_SHARE:
+        if dialogues and rng.random() < self._images.dialogue_share:
             chosen = dialogues[int(rng.integers(len(dialogues)))]
             return (
                 self._with_image(chosen.question),

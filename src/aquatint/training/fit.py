@@ -134,10 +134,10 @@ def _run_epoch(loop: Loop, history: HistoryFile, interruption: Interruption) -> 
     order = epoch_order(len(loop.objective.samples), loop.run.seed, epoch)
     first = progress.window
     bar = tqdm(
-        range(first, loop.windows_per_epoch),
+        range(first, loop.windows_of_epoch),
         desc=f"epoch {epoch + 1}/{loop.params.epochs}",
         initial=first,
-        total=loop.windows_per_epoch,
+        total=loop.windows_of_epoch,
         disable=collective.hides_bars(),
         leave=False,
         unit="step",
@@ -168,6 +168,8 @@ def _take_step(loop: Loop, positions: Tensor) -> dict[str, Any]:
     weights = loop.weights_of(progress.epoch)
     rate = loop.learning_rate
     set_learning_rate(loop.optimizer, rate)
+    if loop.objective.begin_step:
+        loop.objective.begin_step(progress.step)
     loop.optimizer.zero_grad(set_to_none=True)
     terms = {name: 0.0 for name in weights}
     micros = positions.split(loop.pass_size)
@@ -263,7 +265,7 @@ def _finish_epoch(loop: Loop, history: HistoryFile) -> None:
     is_stuck = patience is not None and progress.epochs_without_gain >= patience
     if is_stuck:
         logger.info("Stopping early: no gain in %d epochs.", progress.epochs_without_gain)
-    progress.is_finished = is_stuck or progress.epoch == loop.params.epochs
+    progress.is_finished = is_stuck or progress.step >= loop.num_steps
     loop.save()
 
 

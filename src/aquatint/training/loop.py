@@ -93,9 +93,16 @@ class Loop:
         return math.ceil(len(self.objective.samples) / self.window_size)
 
     @property
+    def windows_of_epoch(self) -> int:
+        """Optimizer steps of the epoch that now runs; the last one may be cut short."""
+        left = self.num_steps - self.progress.epoch * self.windows_per_epoch
+        return min(self.windows_per_epoch, left)
+
+    @property
     def num_steps(self) -> int:
         """Optimizer steps of the whole training."""
-        return self.params.epochs * self.windows_per_epoch
+        planned = self.params.epochs * self.windows_per_epoch
+        return min(planned, self.params.max_steps or planned)
 
     @property
     def learning_rate(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,23 +62,43 @@ def merge_backbone(
     """
     before = probe(inner)
     merged = merge_lora(inner)
+    lineage = describe_merge(before, probe(merged), backbone, checkpoint)
+    weights = {name: tensor.detach().clone() for name, tensor in merged.state_dict().items()}
+    return MergedBackbone(backbone, weights, lineage)
+
+
+def describe_merge(
+    before: Sequence[torch.Tensor],
+    after: Sequence[torch.Tensor],
+    backbone: Backbone,
+    checkpoint: Checkpoint,
+) -> dict[str, Any]:
+    """Compare outputs of the unmerged and the merged model; return a merge's lineage.
+
+    Args:
+        before: Outputs of the unmerged model on fixed input.
+        after: Outputs of the merged one on the same.
+        backbone: What was merged into.
+        checkpoint: What was merged.
+
+    Raises:
+        MergeError: If an output moves by more than 1e-4 times the largest one (at least 1).
+    """
     difference = max(
         float((old - new).abs().max() / old.abs().max().clamp(min=1))
-        for old, new in zip(before, probe(merged), strict=True)
+        for old, new in zip(before, after, strict=True)
     )
     if difference > _MAX_DIFFERENCE:
         raise MergeError(
             f"Merged and unmerged outputs may differ by {_MAX_DIFFERENCE:g}, they differ by "
             f"{difference:g}. The merge was not saved."
         )
-    logger.info("Merged; largest difference of a hidden state %.1e.", difference)
-    lineage = {
+    logger.info("Merged; largest difference of an output %.1e.", difference)
+    return {
         "checkpoint": {"digest": checkpoint.digest, "version": checkpoint.lineage.get("version")},
         "parent": {"name": backbone.name, "digest": backbone.digest},
         "max_difference": difference,
     }
-    weights = {name: tensor.detach().clone() for name, tensor in merged.state_dict().items()}
-    return MergedBackbone(backbone, weights, lineage)
 
 
 def _in_float32(backbone: Backbone) -> Backbone:

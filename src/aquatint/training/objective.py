@@ -37,6 +37,9 @@ class Objective:
             without validation, and then the last weights are the result.
         begin_epoch: Called with each epoch, counted from 0, before its first step or, after a
             resume, before whatever of it is left; None where samples do not depend on it.
+        begin_step: Called with each optimizer step, counted from 0 over the whole training, before
+            its first batch: the one counter that neither workers, accumulation, ranks nor a resume
+            change; None where samples and losses do not depend on it.
         spans_ranks: Whether samples and losses know of other ranks: ``samples.batch`` takes a
             ``Share``, and the mean over ranks of each term is the term of the whole batch
             (``collective.weigh``, ``gathering.gather_rows``). Without it one process trains.
@@ -48,6 +51,7 @@ class Objective:
     compute_losses: Callable[[Any, dict[str, Any]], LossTerms]
     evaluate: Callable[[Any], dict[str, float]] | None = None
     begin_epoch: Callable[[int], None] | None = None
+    begin_step: Callable[[int], None] | None = None
     spans_ranks: bool = False
     sample_weights: Tensor | None = None
 

@@ -67,7 +67,17 @@ def make_scene(seed: int, condition: str = "intact") -> Scene:
         raise ValueError(f"condition must be one of {', '.join(CONDITIONS)}, not {condition!r}.")
     if seed < 0:
         raise ValueError(f"seed must be at least 0, not {seed}.")
-    layout = sample_layout(np.random.default_rng([seed, 0]))
+    return build_scene(sample_layout(np.random.default_rng([seed, 0])), condition, seed)
+
+
+def build_scene(layout: Layout, condition: str, seed: int) -> Scene:
+    """Give a layout its ground, its solids and its shadows.
+
+    Args:
+        layout: What lies and stands where.
+        condition: One of ``CONDITIONS``.
+        seed: Seed of textures, shapes and sun.
+    """
     ground = paint_ground(layout, condition, seed)
     mesh = _build_mesh(layout, condition, seed)
     rng = np.random.default_rng([seed, 3])
@@ -104,6 +114,8 @@ def _add_trees(
     builder: MeshBuilder, layout: Layout, condition: str, rng: np.random.Generator
 ) -> None:
     trees = layout.trees
+    if len(trees.radii) == 0:
+        return
     triangles = crown_triangles(trees, rng)
     leaves = np.array(layout.ground.leaves, np.float32)
     colors = crown_colors(trees, leaves, triangles.shape[1], rng)

@@ -8,7 +8,7 @@ from aquatint.nodes.graph import Part
 from aquatint.pipelines.vla import ingest, nodes
 from aquatint.pipelines.vla.reporting import report_nodes
 
-RUN, BACKBONE = "params:run", {"backbone": "qwen2_5_vl_backbone"}
+RUN, BACKBONE = "params:run", {"backbone": "vla_backbone"}
 RECORDINGS = {"recordings": "data.raw", "episodes": "data.episodes"}
 ALIGNMENT = {"alignment": "params:data.alignment"}
 # What trainings and predictions read, by argument of nodes.bundle_vla.
