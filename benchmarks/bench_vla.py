@@ -88,7 +88,7 @@ def bench_cache() -> None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(float(loss))
+            losses.append(loss.item())
         return losses
 
     times: dict[bool, list[float]] = {True: [], False: []}

@@ -64,8 +64,9 @@ def test_the_order_of_chunks_does_not_matter():
 def test_an_interval_takes_episodes_as_the_unit():
     predicted, target, is_pad = chunks()
     groups = np.array(["a", "a", "b", "b", "c"])
-    low, high = chunk_errors(predicted, target, is_pad, SCALE, groups)["scaled_mse_interval"]
-    assert low <= high
+    found = chunk_errors(predicted, target, is_pad, SCALE, groups)
+    low, high = found["scaled_mse_interval"]
+    assert low <= found["scaled_mse_error"] <= high
 
 
 def test_angles_wrap_and_a_constant_has_no_correlation():

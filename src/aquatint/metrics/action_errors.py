@@ -38,10 +38,10 @@ def chunk_errors(
     is_varying = scale > 0
     errors = _errors(predicted, target)[..., is_varying] / scale[is_varying]
     valid = ~is_pad
-    per_chunk = _mean_where((errors**2).mean(-1), valid)
     has_any = valid.any(axis=1)
+    # Of the same steps as the mean itself, a short chunk counting for its length.
     interval = (
-        group_bootstrap_interval(per_chunk[has_any], groups[has_any])
+        group_bootstrap_interval((errors[valid] ** 2).mean(-1), np.repeat(groups, valid.sum(1)))
         if groups is not None and has_any.any()
         else None
     )

@@ -16,7 +16,6 @@ from aquatint.models.backbone import Backbone
 from aquatint.models.teachers import TeacherSource, mask_decoder_of
 from aquatint.models.visual_thought import VisualThoughtModel, build_heads, lora_targets
 from aquatint.params import RunParams, StageParams
-from aquatint.source_digest import source_digest
 from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError
 from aquatint.training.covt_curriculum import Curriculum
 from aquatint.training.covt_losses import ThoughtLosses
@@ -28,7 +27,7 @@ from aquatint.training.covt_samples import (
     style_from,
 )
 from aquatint.training.fit import fit
-from aquatint.training.lineage import environment, fingerprint, run_key, table_digest
+from aquatint.training.lineage import conditions, fingerprint, stage_record, table_digest
 from aquatint.training.objective import FitResult, Objective, Opening
 from aquatint.training.precision import prepare_device
 from aquatint.training.state import TrainingStateFolder
@@ -245,10 +244,7 @@ def _training_key(
             "anchors": data.anchors.digest if data.anchors else None,
             "parent": parent.digest if parent else None,
             "backbone": [data.backbone.digest, data.backbone.dtype, data.backbone.quantization],
-            "run": run_key(run),
-            "device": prepare_device(run).type,
-            "code": source_digest(train_thoughts),
-            "environment": environment(),
+            **conditions(run, train_thoughts),
         }
     )
 
@@ -263,14 +259,9 @@ def _lineage(
 ) -> dict[str, Any]:
     earlier = [{"stage": parent.lineage.get("stage"), "digest": parent.digest}] if parent else []
     return {
-        "stage": plan.stage,
+        **stage_record(plan.stage, plan.params, data.backbone, run, result),
         "parents": earlier,
-        "backbone": {"name": data.backbone.name, "digest": data.backbone.digest},
         "data": {"turns": table_digest(data.turns.astype(str))},
-        "params": plan.params.model_dump(mode="json"),
         "plan": _plan_values(plan),
         "num_samples_per_epoch": num_samples,
-        "run": run.model_dump(mode="json"),
-        "efficiency": result.efficiency,
-        "environment": environment(),
     }
