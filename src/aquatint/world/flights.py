@@ -25,7 +25,7 @@ from aquatint.world.flight_sites import MAX_PADS, PAD_COLORS, Site, photograph_g
 from aquatint.world.wording import POSITION_WORDS, join_words, name_position, with_article
 
 WORLD_FILE = "flights.json"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 TRAJECTORIES, EPISODES, BRIDGE = "trajectories", "New_dataset", "bridge"
 LEROBOT_V3, LEROBOT_V21, GROUNDS = "lerobot_v3", "lerobot_v21", "grounds"
 _GROUND_SEED = 900_000
