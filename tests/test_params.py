@@ -11,7 +11,7 @@ import aquatint
 from aquatint.params import Params
 
 # Handed on as a whole to a constructor of the same argument names.
-HANDED_ON = {"ModelParams", "LoraParams"}
+HANDED_ON = {"ModelParams", "LoraParams", "ExpertParams", "SensorParams", "StateParams"}
 
 
 def param_models():
@@ -62,9 +62,19 @@ def test_handed_on_models_fit_their_constructors():
 
     from peft import LoraConfig
 
+    from aquatint.models.action_expert import DiffusionExpert, RegressionExpert
     from aquatint.models.dual_encoder import DualEncoder
+    from aquatint.models.sensor_encoder import SensorEncoder, StateEncoder
     from aquatint.pipelines.two_stage.params import LoraParams, ModelParams
+    from aquatint.pipelines.vla.params import ExpertParams, SensorParams, StateParams
 
+    for model, built in (
+        (ExpertParams, RegressionExpert),
+        (ExpertParams, DiffusionExpert),
+        (SensorParams, SensorEncoder),
+        (StateParams, StateEncoder),
+    ):
+        assert set(model.model_fields) <= set(inspect.signature(built).parameters), built
     assert set(ModelParams.model_fields) <= set(inspect.signature(DualEncoder).parameters)
     assert set(LoraParams.model_fields) <= set(inspect.signature(LoraConfig).parameters)
 

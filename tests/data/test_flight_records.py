@@ -107,7 +107,7 @@ def test_failed_flights_are_cut_or_dropped_as_the_rule_says(root):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"tokens": ((3, 0), (5,))}, "instruction_tokens of whole numbers above 0"),
+        ({"tokens": ((3, 0, 4), (5,))}, "instruction_tokens of whole numbers above 0"),
         ({"tokens": ((), (5,))}, "instruction_tokens of whole numbers above 0"),
         ({"actions": [1] * 24 + [4]}, "actions from 0 to 3"),
         ({"progress": [2.0] * 25}, r"progress in \[0, 1\]"),
@@ -166,9 +166,21 @@ def test_missing_columns_scan_sets_and_lists_are_named(root):
         read_records(root, rule())
 
 
+def test_published_instructions_are_padded_and_a_malformed_list_is_named(root):
+    scene = write(root, tokens=((3, 4, 0, 0, 0), (5, 0)))
+    own = read_records(root, rule()).instructions
+    own = own[own["split"] == "train"]
+    assert [list(row) for row in own["tokens"]] == [[3, 4], [5]]
+    path = scene / "meta/episodes_stats.jsonl"
+    for line, words in (("{}", "must be an object with episode_index"), ("{,}", "must be JSON")):
+        path.write_text(f"{line}\n")
+        with pytest.raises(ValueError, match=rf"episodes_stats\.jsonl:1 {words}"):
+            read_records(root, rule("tolerant", 1.0))
+
+
 def test_nothing_left_to_train_on_is_an_error(root):
     write(root, size=5, status="fall")
-    with pytest.raises(ValueError, match="no flight to train on"):
+    with pytest.raises(ValueError, match="leaves no flight for train"):
         read_records(root, rule())
 
 

@@ -130,3 +130,28 @@ def test_depth_of_another_size_is_refused():
 def test_a_rule_that_makes_no_sense_is_refused(change, words):
     with pytest.raises(ValueError, match=words):
         GoalRule(**{**vars(RULE), **change})
+
+
+def test_an_agent_that_turns_in_place_is_not_sent_to_its_own_feet():
+    """With a camera that sees the ground below itself."""
+    wide = intrinsic_matrix(640, 480, 110.0)
+    turning = np.stack([
+        look_pose(np.array([0.0, 0.0, HEIGHT_M]), np.radians(15.0 * i), np.radians(60))
+        for i in range(8)
+    ])  # fmt: skip
+
+    def depth_of(frame):
+        return ray_depth(turning[frame], intrinsics=wide)
+
+    near = label_pixel_goals(turning, depth_of, wide, RULE)
+    assert (near.offsets[:5] > 0).all()
+    far = GoalRule(**{**vars(RULE), "min_distance_m": 0.25})
+    assert (label_pixel_goals(turning, depth_of, wide, far).offsets == NO_GOAL).all()
+
+
+def test_what_depth_does_not_reach_is_not_hidden():
+    poses = straight(40)
+    near = GoalRule(0.2, 3, 5.0, HEIGHT_M)
+    found = label(poses, rule=near)
+    assert found.hidden.sum() == 0
+    assert found.unmeasured[0] > 10

@@ -214,6 +214,18 @@ def test_a_picture_cut_off_is_found_when_pictures_are_decoded(tmp_path):
         read(tmp_path, decodes=True)
 
 
+def test_broken_depth_is_found_when_pictures_are_decoded(tmp_path):
+    scene = write(tmp_path)
+    folder = scene / "videos/chunk-000/observation.images.depth.125cm_45deg"
+    path = folder / "episode_000003_2.png"
+    Image.fromarray(np.ones((24, 64), np.uint16)).save(path)
+    with pytest.raises(ValueError, match=r"16-bit PNGs of one size.*\(24, 64\), \(48, 64\)"):
+        read(tmp_path, decodes=True)
+    path.write_bytes(path.read_bytes()[:60])
+    _, _, rejects = read(tmp_path, decodes=True, mode="tolerant", limit=1.0)
+    assert rejects["image_id"].tolist() == ["r2r/house/000003"]
+
+
 def test_missing_columns_are_all_named_in_both_modes(tmp_path):
     scene = write(tmp_path)
     path = scene / "data/chunk-000/episode_000003.parquet"
@@ -246,6 +258,6 @@ def test_depth_that_is_no_depth_is_refused(tmp_path):
 
 def test_half_a_goal_is_none():
     row = {"flight_id": "a", "frame": 0, "goal_row": 3, "goal_column": -1, "goal_offset": 4,
-           "num_hidden": 0}  # fmt: skip
+           "num_hidden": 0, "num_unmeasured": 0}  # fmt: skip
     with pytest.raises(ValueError, match="a goal has row, column and offset"):
         check_goals(pd.DataFrame([row]))

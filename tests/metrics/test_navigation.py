@@ -15,7 +15,9 @@ LINE = np.column_stack([np.arange(11.0), np.zeros(11)])
 
 
 def judge(path, has_stopped=True, requires_stop=True, reference=LINE, geodesic=10.0, collisions=0):
-    flown = FlownPath(np.asarray(path, float), reference, geodesic, has_stopped, collisions)
+    flown = FlownPath(
+        np.asarray(path, float), reference, reference[-1], geodesic, has_stopped, collisions
+    )
     return navigation_metrics(flown, 3.0, 3.0, requires_stop)
 
 
@@ -69,6 +71,14 @@ def test_the_radius_is_open():
     assert judge([[7.01, 0.0]])["success"] == 1
 
 
+def test_errors_are_to_the_goal_and_not_to_where_the_expert_stopped():
+    flown = FlownPath(LINE, LINE, np.array([12.0, 0.0]), 12.0, True)
+    found = navigation_metrics(flown, 3.0, 3.0, requires_stop=True)
+    assert found["navigation_error_m"] == 2
+    assert found["success"] == 1
+    assert found["ndtw_score"] == 1
+
+
 def test_coverage_by_hand():
     reference = np.array([[0.0, 0], [4, 0]])
     path = np.array([[0.0, 0], [2, 0]])
@@ -101,10 +111,12 @@ def test_means_come_with_their_n_and_intervals():
         ({"path": np.zeros((0, 2))}, "path needs shape"),
         ({"reference": np.zeros((3, 3))}, "reference needs shape"),
         ({"path": np.array([[np.nan, 0.0]])}, "finite positions"),
+        ({"goal": np.array([np.nan, 0.0])}, "goal needs a finite position"),
         ({"geodesic_m": float("nan")}, "geodesic_m must be at least 0"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(change, words):
-    good = {"path": LINE, "reference": LINE, "geodesic_m": 10.0, "has_stopped": True}
+    good = {"path": LINE, "reference": LINE, "goal": LINE[-1], "geodesic_m": 10.0,
+            "has_stopped": True}  # fmt: skip
     with pytest.raises(ValueError, match=words):
         FlownPath(**{**good, **change})

@@ -39,7 +39,7 @@ def test_flown_episodes_give_the_metrics_of_the_closed_loop(root):
         assert summary["success"] == pytest.approx(rows["success"].mean())
     row = episodes[episodes["policy"] == "cma"].iloc[0]
     path, reference = (np.array(row[name]).reshape(-1, 2) for name in ("path", "reference"))
-    flown = FlownPath(path, reference, 1.0, bool(row["has_stopped"]))
+    flown = FlownPath(path, reference, np.array(row["goal"]), 1.0, bool(row["has_stopped"]))
     again = navigation_metrics(flown, 10.0, 10.0, requires_stop=True)
     for name in ("navigation_error_m", "success", "ndtw_score", "path_length_m"):
         assert again[name] == pytest.approx(row[name])

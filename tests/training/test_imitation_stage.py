@@ -12,6 +12,8 @@ from aquatint.params import OptimizerParams, StageParams
 from aquatint.training import fit as fit_module
 from aquatint.training.checkpoint import CheckpointMismatchError
 from aquatint.training.imitation_evaluation import evaluate_predictions, step_metrics
+from aquatint.training.imitation_policy import Sight
+from aquatint.training.imitation_rollout import Loop, roll_out_all
 from aquatint.training.imitation_samples import ImitationData, ImitationSamples
 from aquatint.training.imitation_stage import (
     ImitationPlan,
@@ -208,7 +210,8 @@ class Corridor:
         return [
             {"episode_id": name, "scene": name, "instruction": "go",
              "path": np.column_stack([self.at[i], np.zeros(len(self.at[i]))]),
-             "reference": line, "geodesic_m": 10.0, "has_stopped": self.stopped[i],
+             "reference": line, "goal": line[-1], "geodesic_m": 10.0,
+             "has_stopped": self.stopped[i],
              "num_collisions": 0}
             for i, name in enumerate(self.episode_ids)
         ]  # fmt: skip
@@ -230,3 +233,16 @@ def test_policies_fly_until_they_stop_and_are_compared_on_the_same_episodes():
     assert found["policies"]["expert"]["spl"] == 1
     assert found["comparisons"]["expert"]["difference"] == 1
     assert found["comparisons"]["expert"]["n"] == 2
+
+
+def test_a_simulator_with_other_words_is_refused(backbone, run_params, tmp_path):
+    data = toy_data(tmp_path / "cache", num_flights=8)
+    checkpoint, _ = train(data, backbone, run_params, tmp_path / "s", epochs=1)
+
+    class Talking(Corridor):
+        def word_vectors(self):
+            return np.ones((9, 5), np.float32)
+
+    loop = Loop(5, 3.0, 3.0, requires_stop=True, wording=0)
+    with pytest.raises(ValueError, match="cma was trained with 7 word vectors .* the 8 of"):
+        roll_out_all(Talking(), backbone, {"cma": checkpoint}, Sight(48, 3, 1.0), loop, run_params)

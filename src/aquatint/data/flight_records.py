@@ -114,7 +114,7 @@ def read_records(root: Path, rule: RecordRule) -> FlightRecords:
     Raises:
         FileNotFoundError: If a scan set or a scene's list is missing.
         ValueError: In strict mode at the first finding; above the limit of findings; if nothing is
-            left of the train set.
+            left of a split.
     """
     root = root.resolve()
     log = RejectLog(root, rule.mode)
@@ -135,9 +135,11 @@ def read_records(root: Path, rule: RecordRule) -> FlightRecords:
                 flights.append(flight)
         number += 1
     log.check_limit(number, rule.max_rejected_fraction)
-    if not any(flight["records"]["split"] == "train" for flight in flights):
+    empty = sorted({*SPLITS} - {flight["records"]["split"] for flight in flights})
+    if empty:
         raise ValueError(
-            f"{root} leaves no flight to train on; {number} were read, {dict(dropped)} left out."
+            f"{root} leaves no flight for {', '.join(empty)}; {number} were read, {dict(dropped)} "
+            "left out. Each of train, val_seen and val_unseen needs one at least."
         )
     steps, instructions = (
         pd.concat([flight[name] for flight in flights], ignore_index=True)
@@ -161,8 +163,9 @@ def _listed_flights(
         if not folder.is_dir():
             raise FileNotFoundError(f"Recordings need the folder {folder}, which is missing.")
         for scene in sorted(path for path in folder.iterdir() if path.is_dir()):
-            tasks = {row["task_index"]: row for row in _read_lines(scene / "meta/tasks.jsonl")}
-            for stats in _read_lines(scene / "meta/episodes_stats.jsonl"):
+            rows = _read_lines(scene / "meta/tasks.jsonl", "task_index")
+            tasks = {row["task_index"]: row for row in rows}
+            for stats in _read_lines(scene / "meta/episodes_stats.jsonl", "episode_index"):
                 yield scene, stats, tasks
 
 
@@ -170,10 +173,21 @@ def _status(tasks: list[dict[str, Any]]) -> str:
     return str(tasks[0].get("finish_status", "success"))
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
+def _read_lines(path: Path, key: str) -> list[dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"A scene needs {path}, which is missing.")
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+    rows = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}:{number} must be JSON: {error}.") from error
+        if not isinstance(row, dict) or not isinstance(row.get(key), int):
+            raise ValueError(f"{path}:{number} must be an object with {key}, got {line[:80]!r}.")
+        rows.append(row)
+    return rows
 
 
 def _tasks_of(
@@ -187,6 +201,10 @@ def _tasks_of(
         raise RuleViolation(RULE_TASKS, f"{error!r} of {stats}") from error
     for task in found:
         tokens = task.get("instruction_tokens")
+        if isinstance(tokens, list):
+            # Published instructions are padded with 0 to a length of 200.
+            while tokens and tokens[-1] == 0:
+                tokens.pop()
         is_text = isinstance(task.get("task"), str) and bool(task["task"].strip())
         if not is_text or not isinstance(tokens, list) or not tokens or not all(
             isinstance(token, int) and token > 0 for token in tokens

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from aquatint.data.pixel_goals import NO_GOAL, GoalRule, label_pixel_goals
 from aquatint.data.tables import check_table
@@ -26,6 +25,7 @@ GOAL_DTYPES = {
     "goal_column": "int64",
     "goal_offset": "int64",
     "num_hidden": "int64",
+    "num_unmeasured": "int64",
 }
 
 
@@ -73,9 +73,8 @@ def _label_flight(
     root: Path, flight_id: str, rows: pd.DataFrame, camera: DepthCamera, rule: GoalRule
 ) -> pd.DataFrame:
     paths = [root / path for path in rows["depth_path"]]
-    with Image.open(paths[0], formats=("PNG",)) as image:
-        width, height = image.size
     try:
+        height, width = read_depth(paths[0], camera.units_per_m).shape
         found = label_pixel_goals(
             poses_of(rows),
             lambda frame: read_depth(paths[frame], camera.units_per_m),
@@ -92,6 +91,7 @@ def _label_flight(
             "goal_column": found.columns,
             "goal_offset": found.offsets,
             "num_hidden": found.hidden,
+            "num_unmeasured": found.unmeasured,
         }
     )
 
@@ -150,6 +150,7 @@ def summarise_goals(
         },
         "frames_with_something_hidden": int((joined["num_hidden"] > 0).sum()),
         "hidden_positions": int(joined["num_hidden"].sum()),
+        "unmeasured_positions": int(joined["num_unmeasured"].sum()),
     }
 
 

@@ -25,12 +25,15 @@ class GoalRule:
         min_offset: Fewest frames between an image and the frame it points at.
         max_depth_m: Measured depths from here on say nothing.
         camera_height_m: Height of the camera over the ground.
+        min_distance_m: Positions nearer than this are no goal: an agent that turns in place sees
+            where it stands.
     """
 
     depth_tolerance_m: float
     min_offset: int
     max_depth_m: float
     camera_height_m: float
+    min_distance_m: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("depth_tolerance_m", "max_depth_m", "camera_height_m"):
@@ -48,12 +51,14 @@ class PixelGoals(NamedTuple):
         columns: Column likewise, shape (T,).
         offsets: Frames from an image to the frame it points at; -1 without one, shape (T,).
         hidden: Candidates inside the image that something stood in front of, shape (T,).
+        unmeasured: Candidates inside the image where no depth was measured, shape (T,).
     """
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     offsets: NDArray[np.int64]
     hidden: NDArray[np.int64]
+    unmeasured: NDArray[np.int64]
 
 
 def label_pixel_goals(
@@ -80,7 +85,7 @@ def label_pixel_goals(
     floor = poses[:, :3, 3] - (0.0, 0.0, rule.camera_height_m)
     size = len(poses)
     rows, columns, offsets = (np.full(size, NO_GOAL, np.int64) for _ in range(3))
-    hidden = np.zeros(size, np.int64)
+    hidden, unmeasured = np.zeros(size, np.int64), np.zeros(size, np.int64)
     height, width = _image_size(intrinsics)
     for frame in range(size - rule.min_offset):
         seen = project_points(floor[frame + rule.min_offset :], poses[frame], intrinsics)
@@ -90,6 +95,7 @@ def label_pixel_goals(
             & (seen[:, 0] < width)
             & (seen[:, 1] >= 0)
             & (seen[:, 1] < height)
+            & (_distances(floor, frame, rule.min_offset) >= rule.min_distance_m)
         )
         inside = np.nonzero(is_inside)[0]
         if not len(inside):
@@ -104,12 +110,19 @@ def label_pixel_goals(
         measured = depth[at[:, 1], at[:, 0]]
         is_measured = (measured > 0) & (measured < rule.max_depth_m)
         is_visible = is_measured & (np.abs(measured - seen[inside, 2]) < rule.depth_tolerance_m)
-        hidden[frame] = int((~is_visible).sum())
+        # Nearer than the point itself: something stands before it.
+        is_hidden = is_measured & (measured <= seen[inside, 2] - rule.depth_tolerance_m)
+        hidden[frame], unmeasured[frame] = int(is_hidden.sum()), int((~is_measured).sum())
         if is_visible.any():
             last = int(np.nonzero(is_visible)[0][-1])
             columns[frame], rows[frame] = at[last]
             offsets[frame] = inside[last] + rule.min_offset
-    return PixelGoals(rows, columns, offsets, hidden)
+    return PixelGoals(rows, columns, offsets, hidden, unmeasured)
+
+
+def _distances(floor: Floats, frame: int, first: int) -> Floats:
+    """How far later positions lie from a frame's own, shape (T - frame - first,)."""
+    return np.linalg.norm(floor[frame + first :] - floor[frame], axis=1)
 
 
 def _image_size(intrinsics: Floats) -> tuple[int, int]:

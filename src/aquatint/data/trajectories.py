@@ -34,6 +34,7 @@ RULE_LENGTH = "must have as many rows as the episode's length, at least 1"
 RULE_ACTIONS = f"must be one of {ACTIONS}"
 RULE_POSES = "must be finite, a rotation and a place"
 RULE_FRAMES = "must exist for every frame"
+RULE_DEPTH = "must be complete 16-bit PNGs of one size"
 _CHUNK = 1000
 _MAX_PIXELS = 50_000_000
 
@@ -159,6 +160,7 @@ def _read_flight(
     if rule.decodes_frames:
         for name in sorted({*frames["rgb_path"], *frames["look_down_path"]}):
             inspect_image(root, name, _MAX_PIXELS)
+        _check_depth([root / name for name in frames["depth_path"]])
     table = pd.DataFrame(
         {
             "flight_id": flight_id,
@@ -224,6 +226,17 @@ def _read_table(path: Path, chosen: TrajectorySet, rule: ReadRule) -> tuple[NDAr
     if wrong or len(poses) != len(actions):
         raise RuleViolation(RULE_POSES, f"{path.name}, frames {wrong[:5]}")
     return actions, to_opencv_axes(poses, rule.camera_axes)
+
+
+def _check_depth(paths: list[Path]) -> None:
+    sizes = set()
+    for path in paths:
+        try:
+            sizes.add(read_depth(path, 1).shape)
+        except ValueError as error:
+            raise RuleViolation(RULE_DEPTH, str(error)) from error
+    if len(sizes) != 1:
+        raise RuleViolation(RULE_DEPTH, f"{paths[0].parent.name}: sizes {sorted(sizes)}")
 
 
 def _acted(actions: NDArray[Any]) -> list[int]:

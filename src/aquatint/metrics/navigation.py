@@ -19,7 +19,8 @@ class FlownPath:
 
     Attributes:
         path: Positions of the agent, shape (T, 2).
-        reference: Positions of the expert, from the same start to the goal, shape (R, 2).
+        reference: Positions of the expert, from the same start to where it stopped, shape (R, 2).
+        goal: Where to go, shape (2,).
         geodesic_m: Length of the shortest way from start to goal.
         has_stopped: Whether the agent ended the episode itself.
         num_collisions: Steps that ended at an obstacle.
@@ -27,6 +28,7 @@ class FlownPath:
 
     path: Floats
     reference: Floats
+    goal: Floats
     geodesic_m: float
     has_stopped: bool
     num_collisions: int = 0
@@ -38,6 +40,8 @@ class FlownPath:
                 raise ValueError(f"{name} needs shape (T, 2) with T >= 1, got {points.shape}.")
             if not np.isfinite(points).all():
                 raise ValueError(f"{name} needs finite positions.")
+        if self.goal.shape != (2,) or not np.isfinite(self.goal).all():
+            raise ValueError(f"goal needs a finite position of shape (2,), got {self.goal}.")
         if not self.geodesic_m >= 0:
             raise ValueError(f"geodesic_m must be at least 0, got {self.geodesic_m}.")
 
@@ -116,7 +120,7 @@ def navigation_metrics(
         ``navigation_error_m`` (NE), ``oracle_success`` (OS), ``success`` (SR), ``spl``,
         ``path_length_m`` (TL), ``ndtw_score``, ``sdtw_score``, ``cls_score``, ``num_collisions``.
     """
-    distances = np.linalg.norm(flown.path - flown.reference[-1], axis=1)
+    distances = np.linalg.norm(flown.path - flown.goal, axis=1)
     is_near = distances[-1] < success_radius_m
     success = float(is_near and (flown.has_stopped or not requires_stop))
     length_m = path_length_m(flown.path)

@@ -99,22 +99,25 @@ def render_imitation_report(
         Section("training", "Training", [Chart("training", _draw_training(report.histories))]),
         Section("data", "Recordings", _data_blocks(report.counts)),
     ]
-    lead = "Policies that learnt from recorded flights, told where to go over towns they never saw."
+    lead = "Policies that learnt from recorded flights, told where to go in words."
     return render_page("cma: following instructions by imitation", lead, sections)
 
 
 def _loop_blocks(rollout: dict[str, Any]) -> list[Block]:
     sentences: list[tuple[Tone, str]] = []
     for name, found in rollout["comparisons"].items():
-        low, high = found["difference_interval"] or (0.0, 0.0)
-        tone: Tone = "better" if low > 0 else "worse" if high < 0 else "unclear"
+        interval = found["difference_interval"]
+        tone: Tone = "unclear"
+        if interval is not None and not interval[0] <= 0 <= interval[1]:
+            tone = "better" if interval[0] > 0 else "worse"
+        between = f"{format_interval(interval)} by town" if interval else "one town: no interval"
         verdict = {"better": "more", "worse": "less", "unclear": "no clear difference in"}[tone]
         sentences.append(
             (
                 tone,
                 f"{_WORDS[name]} against {_WORDS[found['other']]}: {verdict} success, "
-                f"{format_points(found['difference'])} points ({format_interval([low, high])} by "
-                f"town; McNemar {format_p_value(found['p_value'])}, n = {found['n']}).",
+                f"{format_points(found['difference'])} points ({between}; McNemar "
+                f"{format_p_value(found['p_value'])}, n = {found['n']}).",
             )
         )
     return [Findings(sentences), loop_table(rollout)]
@@ -137,10 +140,11 @@ def loop_table(rollout: dict[str, Any]) -> Table:
             Cell(f"{found['num_collisions']:.1f}"),
         ]
         rows.append(Row(_WORDS[name], cells))
-    head = ["unseen towns", "success", "oracle", "SPL", "error", "length", "nDTW", "sDTW", "CLS",
+    head = ["flown episodes", "success", "oracle", "SPL", "error", "length", "nDTW", "sDTW", "CLS",
             "collisions"]  # fmt: skip
     note = (
-        "Success: stopped by itself within the radius of the goal. Oracle: was there at any time. "
+        "Success: ended within the radius of the goal, by a stop of its own where "
+        "rollout.loop.requires_stop asks for it. Oracle: was there at any time. "
         "Error: distance from the goal at the end. Below success: its 95 % Wilson interval."
     )
     return Table(head, rows, note)

@@ -89,7 +89,8 @@ def _result_blocks(goals: pd.DataFrame, counts: dict[str, Any]) -> list[Block]:
             "A frame's goal is the latest later position of the agent that its look-down image "
             f"shows: inside the image, and not hidden by anything that its depth measured. "
             f"{format_count(counts['hidden_positions'])} later positions inside an image were "
-            f"hidden, in {format_count(counts['frames_with_something_hidden'])} frames."
+            f"hidden, in {format_count(counts['frames_with_something_hidden'])} frames; at "
+            f"{format_count(counts['unmeasured_positions'])} no depth was measured."
         ),
         Table(["frames", "n"], rows),
         Chart("offsets", _draw_offsets(goals), "How many frames ahead the goals lie."),

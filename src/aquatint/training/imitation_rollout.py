@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from aquatint.features.frozen import Encoding
@@ -26,6 +27,18 @@ from aquatint.training.navigation_rollout import (
 from aquatint.training.precision import prepare_device
 
 _MISLED = "_misled"
+
+
+def _check_words(simulator: NavigationSimulator, name: str, checkpoint: Checkpoint) -> None:
+    """A policy that learnt other numbers for words would read nonsense, and nobody would see."""
+    learnt = checkpoint.weights["vectors.weight"].numpy()[1:]
+    spoken = simulator.word_vectors()[1:]
+    if learnt.shape != spoken.shape or not np.allclose(learnt, spoken, atol=1e-5):
+        raise ValueError(
+            f"{name} was trained with {len(learnt)} word vectors that are not the {len(spoken)} of "
+            "the simulator: its instructions would be read with wrong numbers. Train and fly with "
+            "one vocabulary, or run the step-by-step evaluation alone (--tags=train)."
+        )
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,8 @@ def roll_out_all(
     Returns:
         Table of ``judge`` with ``policy``; summary and comparisons, as ``compare_policies`` gives.
     """
+    for name, checkpoint in checkpoints.items():
+        _check_words(simulator, name, checkpoint)
     device = prepare_device(run)
     encoder = ViewEncoder(backbone, Encoding(len(simulator.episode_ids), "float32", str(device)))
     policies: dict[str, Policy] = dict(simple_policies(run.seed))

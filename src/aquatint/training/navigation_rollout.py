@@ -29,6 +29,9 @@ class NavigationSimulator(Protocol):
     def reset(self, episode_ids: list[str], wording: int = 0, *, is_misled: bool = False) -> None:
         """Begin these episodes; misled agents are told another episode's instruction."""
 
+    def word_vectors(self) -> NDArray[Any]:
+        """The frozen vector of each word, in the order of the tokens' numbers, shape (V, W)."""
+
     def tokens(self) -> list[list[int]]:
         """Numbers of the words of each agent's instruction."""
 
@@ -42,7 +45,7 @@ class NavigationSimulator(Protocol):
         """Carry out one action of each of these agents, shape (B,)."""
 
     def results(self) -> list[dict[str, Any]]:
-        """Positions, reference, length of the way, stop and collisions of each episode."""
+        """Positions, reference, goal, length of the way, stop and collisions of each episode."""
 
 
 class Policy(Protocol):
@@ -149,6 +152,7 @@ def judge(
         flown = FlownPath(
             result["path"],
             result["reference"],
+            result["goal"],
             result["geodesic_m"],
             result["has_stopped"],
             result["num_collisions"],
@@ -160,6 +164,7 @@ def judge(
                 "has_stopped": result["has_stopped"],
                 "path": result["path"].ravel().tolist(),
                 "reference": result["reference"].ravel().tolist(),
+                "goal": result["goal"].tolist(),
             }
         )
     return pd.DataFrame(rows)

@@ -116,8 +116,9 @@ class VlaActor:
                 raise ValueError(
                     f"sensors must be rows of {SENSOR_WIDTH} values, force first, got {rows.shape}."
                 )
-            # Through the cache's type, so that acting sees what training saw.
-            cut = cut_window(np.asarray(rows, np.float32), 0, len(rows), window)
+            # Of more rows the last; through the cache's type, as training saw them.
+            first = max(0, len(rows) - window)
+            cut = cut_window(np.asarray(rows, np.float32), first, len(rows), window)
             cuts.append(cut.astype(np.float16))
         if not cuts:
             return np.zeros((0, window, SENSOR_WIDTH), np.float32)

@@ -86,6 +86,8 @@ class PolicyRunner:
         self._chunk: list[np.ndarray] = []
         self._states: list[np.ndarray] = []
         self._last = np.full(7, np.nan)
+        # The noise of a diffusion is a function of the call's number: an episode can be replayed.
+        self.actor.num_calls = 0
 
     def select_action(
         self,

@@ -126,8 +126,7 @@ def probe_sensor(
 ) -> dict[str, np.ndarray]:
     """Predict the test steps that have a sensor with it, with zeros, and with none.
 
-    For a policy that sees, also with the instruction of another episode; for a regression, also
-    with a random prior, which must not help.
+    For a regression, also with a random prior, which must not help.
 
     Returns:
         Chunks by variant, shape (N, H, 7), with ``target`` (N, H, 7) and ``is_pad`` (N, H).

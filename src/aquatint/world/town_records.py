@@ -24,7 +24,7 @@ from aquatint.world.town_agent import Action, AgentSpec, AgentState, camera_pose
 from aquatint.world.town_map import TownMap
 from aquatint.world.town_routes import FlightRule, Route, sample_route
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WORLD_FILE = "world.json"
 SPLITS = ("train", "val_seen", "val_unseen")
 EMBEDDING_WIDTH = 50
@@ -257,6 +257,7 @@ def _episode(split: str, number: int, index: int, route: Route, status: str) -> 
         "reference_path": [state.position.tolist() for state in route.states],
         "info": {"geodesic_distance": route.geodesic_m},
         "instructions": list(route.instructions),
+        "landmark": route.landmark,
         "finish_status": status,
     }
 

@@ -53,6 +53,7 @@ class TownSimulator:
         self._episodes = {episode["episode_id"]: episode for episode in content["episodes"]}
         words = content["instruction_vocab"]["word_list"]
         self._numbers = {word: number for number, word in enumerate(words)}
+        self._vectors_file = raw_root(folder) / "embeddings.json.gz"
         self._runs: list[_Run] = []
 
     @property
@@ -68,11 +69,19 @@ class TownSimulator:
             wording: Which of an episode's instructions.
             is_misled: Whether each agent is told the instruction of another episode.
         """
-        told = [*episode_ids[1:], *episode_ids[:1]] if is_misled else episode_ids
+        told = [self._other(own) for own in episode_ids] if is_misled else episode_ids
         self._runs = [
             self._begin(self._episodes[own], self._episodes[other]["instructions"][wording])
             for own, other in zip(episode_ids, told, strict=True)
         ]
+
+    def _other(self, episode_id: str) -> str:
+        """The next episode, half the list away, that is told another landmark."""
+        ids = self.episode_ids
+        place = ids.index(episode_id)
+        own = self._episodes[episode_id]["landmark"]
+        later = [ids[(place + len(ids) // 2 + step) % len(ids)] for step in range(len(ids))]
+        return next((i for i in later if self._episodes[i]["landmark"] != own), episode_id)
 
     def _begin(self, episode: dict[str, Any], instruction: str) -> _Run:
         scene, town = self._place(episode["scene_number"])
@@ -85,6 +94,10 @@ class TownSimulator:
     def _place(self, number: int) -> tuple[Scene, TownMap]:
         scene, agent = make_scene(town_seed(self._spec, number)), self._spec.agent
         return scene, TownMap(scene, agent.altitude_m, agent.clearance_m, agent.radius_m)
+
+    def word_vectors(self) -> FloatArray:
+        """The frozen vector of each word, in the order of the tokens' numbers, shape (V, W)."""
+        return np.array(json.loads(gzip.decompress(self._vectors_file.read_bytes())), np.float32)
 
     def tokens(self) -> list[list[int]]:
         """Numbers of the words of each agent's instruction."""
@@ -119,7 +132,7 @@ class TownSimulator:
             run.num_collisions += collided
 
     def results(self) -> list[dict[str, Any]]:
-        """How each episode went: positions, reference, length of the way, stop, collisions."""
+        """How each episode went: positions, reference, goal, way, stop, collisions."""
         return [
             {
                 "episode_id": run.episode["episode_id"],
@@ -127,6 +140,7 @@ class TownSimulator:
                 "instruction": run.instruction,
                 "path": np.array([state.position for state in run.states]),
                 "reference": np.array(run.episode["reference_path"]),
+                "goal": np.array(run.episode["goals"][0]["position"]),
                 "geodesic_m": float(run.episode["info"]["geodesic_distance"]),
                 "has_stopped": run.has_stopped,
                 "num_collisions": run.num_collisions,

@@ -27,7 +27,13 @@ def chosen_set(params: ReadingParams) -> Any:  # noqa: ANN401 - TrajectorySet
     """The set that the parameters name."""
     from aquatint.data.trajectory_names import PUBLISHED_NAMES, parse_trajectory_name
 
-    return parse_trajectory_name(params.name, (*PUBLISHED_NAMES, *params.further_names))
+    chosen = parse_trajectory_name(params.name, (*PUBLISHED_NAMES, *params.further_names))
+    if chosen.percent != 100:
+        raise ValueError(
+            f"{params.name!r}: a share is drawn from finished samples when a model trains; labels "
+            f"are made for whole sets. Take {chosen.token}."
+        )
+    return chosen
 
 
 def label_goals(
@@ -42,6 +48,7 @@ def label_goals(
         params.min_offset,
         params.max_depth_m,
         chosen_set(reading).height_cm / 100,
+        params.min_distance_m,
     )
     camera = DepthCamera(params.horizontal_fov_deg, params.depth_units_per_m)
     return label_frames(Path(folder.root), frames, camera, rule)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from aquatint.params import Params
 
@@ -28,6 +28,7 @@ class LabellingParams(Params):
     depth_tolerance_m: PositiveFloat
     max_depth_m: PositiveFloat
     min_offset: PositiveInt  # frames
+    min_distance_m: NonNegativeFloat  # nearer positions are no goal
 
 
 class ReportParams(Params):
