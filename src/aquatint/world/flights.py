@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from aquatint.world.flight_formats import VIEW, write_bridge, write_episode, wri
 from aquatint.world.flight_physics import ACTION_HZ, HEADINGS_DEG, Goal, RangeFinder, wrap_deg
 from aquatint.world.flight_recording import Flight, record_flight
 from aquatint.world.flight_sites import MAX_PADS, PAD_COLORS, Site, photograph_ground, sample_site
+from aquatint.world.whole_folders import is_written, write_whole
 from aquatint.world.wording import POSITION_WORDS, join_words, name_position, with_article
 
 WORLD_FILE = "flights.json"
@@ -75,27 +74,12 @@ def write_flights(folder: Path, spec: FlightWorldSpec) -> None:
     Raises:
         ValueError: The folder holds something that this function did not write.
     """
-    folder = Path(folder).absolute()
-    if folder.exists() and not (folder / WORLD_FILE).is_file():
-        raise ValueError(f"{folder} exists but has no {WORLD_FILE} of write_flights; move it away.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        _write_into(partial, spec)
-        partial.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    write_whole(folder, WORLD_FILE, lambda place: _write_into(place, spec))
 
 
 def is_complete(folder: Path, spec: FlightWorldSpec) -> bool:
     """Whether a folder was written to its end, in this format and by this spec."""
-    path = Path(folder) / WORLD_FILE
-    if not path.is_file():
-        return False
-    world = json.loads(path.read_text())
-    return world["format_version"] == FORMAT_VERSION and world["spec"] == asdict(spec)
+    return is_written(folder, WORLD_FILE, FORMAT_VERSION, spec)
 
 
 def sample_goal(site: Site, rng: Rng) -> Goal:

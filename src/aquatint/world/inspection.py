@@ -3,8 +3,6 @@
 import hashlib
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from tqdm import tqdm
 from aquatint.world.arrays import Bytes, FloatArray, Rng
 from aquatint.world.inspection_paint import paint_inspection
 from aquatint.world.inspection_scenes import CLASSES, LOOKS, Structure, make_inspection_scene
+from aquatint.world.whole_folders import is_written, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -71,29 +70,12 @@ def write_inspection(folder: Path, spec: InspectionWorldSpec) -> None:
     Raises:
         ValueError: The folder holds something that this function did not write.
     """
-    folder = Path(folder).absolute()
-    if folder.exists() and not (folder / WORLD_FILE).is_file():
-        raise ValueError(
-            f"{folder} exists but has no {WORLD_FILE} of write_inspection; move it away."
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        _write_export(partial, spec)
-        partial.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    write_whole(folder, WORLD_FILE, lambda place: _write_export(place, spec))
 
 
 def is_complete(folder: Path, spec: InspectionWorldSpec) -> bool:
     """Whether a folder was written to its end, in this format and by this spec."""
-    path = Path(folder) / WORLD_FILE
-    if not path.is_file():
-        return False
-    world = json.loads(path.read_text())
-    return world["format_version"] == FORMAT_VERSION and world["spec"] == asdict(spec)
+    return is_written(folder, WORLD_FILE, FORMAT_VERSION, spec)
 
 
 class DescribedView(NamedTuple):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -23,6 +21,7 @@ from aquatint.world.scenes import make_scene
 from aquatint.world.town_agent import AgentSpec, camera_pose, look
 from aquatint.world.town_map import TownMap
 from aquatint.world.town_routes import Route, sample_route
+from aquatint.world.whole_folders import is_written, write_whole
 
 FORMAT_VERSION = 1
 WORLD_FILE = "world.json"
@@ -82,31 +81,20 @@ def write_town(folder: Path, spec: TownWorldSpec, num_processes: int = 2) -> Non
     Raises:
         ValueError: The folder holds something that this function did not write.
     """
-    folder = Path(folder).absolute()
-    if folder.exists() and not (folder / WORLD_FILE).is_file():
-        raise ValueError(f"{folder} exists but has no {WORLD_FILE} of write_town; move it away.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        counts = list(tqdm(_write_scenes(partial, spec, num_processes), total=spec.num_scenes,
-                           desc="flying over towns", disable=None, leave=False))  # fmt: skip
-        flaws = _add_flaws(partial, spec, counts) if spec.has_flaws else []
-        world = {"format_version": FORMAT_VERSION, "spec": asdict(spec), "flaws": flaws}
-        (partial / WORLD_FILE).write_text(json.dumps(world, indent=1) + "\n")
-        partial.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    write_whole(folder, WORLD_FILE, lambda place: _write_into(place, spec, num_processes))
+
+
+def _write_into(folder: Path, spec: TownWorldSpec, num_processes: int) -> None:
+    counts = list(tqdm(_write_scenes(folder, spec, num_processes), total=spec.num_scenes,
+                       desc="flying over towns", disable=None, leave=False))  # fmt: skip
+    flaws = _add_flaws(folder, spec, counts) if spec.has_flaws else []
+    world = {"format_version": FORMAT_VERSION, "spec": asdict(spec), "flaws": flaws}
+    (folder / WORLD_FILE).write_text(json.dumps(world, indent=1) + "\n")
 
 
 def is_complete(folder: Path, spec: TownWorldSpec) -> bool:
     """Whether a folder was written to its end, in this format and by this spec."""
-    path = Path(folder) / WORLD_FILE
-    if not path.is_file():
-        return False
-    world = json.loads(path.read_text())
-    return world["format_version"] == FORMAT_VERSION and world["spec"] == asdict(spec)
+    return is_written(folder, WORLD_FILE, FORMAT_VERSION, spec)
 
 
 def scene_name(number: int) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -23,6 +21,7 @@ from aquatint.world.scenes import make_scene
 from aquatint.world.town_agent import Action, AgentSpec, AgentState, camera_pose, look
 from aquatint.world.town_map import TownMap
 from aquatint.world.town_routes import FlightRule, Route, sample_route
+from aquatint.world.whole_folders import is_written, write_whole
 
 FORMAT_VERSION = 2
 WORLD_FILE = "world.json"
@@ -93,37 +92,26 @@ def write_records(folder: Path, spec: TownRecordsSpec, num_processes: int = 2) -
     Raises:
         ValueError: The folder holds something that this function did not write.
     """
-    folder = Path(folder).absolute()
-    if folder.exists() and not (folder / WORLD_FILE).is_file():
-        raise ValueError(f"{folder} exists but has no {WORLD_FILE} of write_records; move it away.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        total = spec.num_scenes + spec.num_unseen_scenes
-        episodes = [
-            episode
-            for found in tqdm(_write_scenes(partial, spec, num_processes), total=total,
-                              desc="recording flights", disable=None, leave=False)
-            for episode in found
-        ]  # fmt: skip
-        _write_episodes(raw_root(partial), episodes, spec.seed)
-        flaws = _add_flaws(partial) if spec.has_flaws else []
-        world = {"format_version": FORMAT_VERSION, "spec": asdict(spec), "flaws": flaws}
-        (partial / WORLD_FILE).write_text(json.dumps(world, indent=1) + "\n")
-        partial.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    write_whole(folder, WORLD_FILE, lambda place: _write_into(place, spec, num_processes))
+
+
+def _write_into(folder: Path, spec: TownRecordsSpec, num_processes: int) -> None:
+    total = spec.num_scenes + spec.num_unseen_scenes
+    episodes = [
+        episode
+        for found in tqdm(_write_scenes(folder, spec, num_processes), total=total,
+                          desc="recording flights", disable=None, leave=False)
+        for episode in found
+    ]  # fmt: skip
+    _write_episodes(raw_root(folder), episodes, spec.seed)
+    flaws = _add_flaws(folder) if spec.has_flaws else []
+    world = {"format_version": FORMAT_VERSION, "spec": asdict(spec), "flaws": flaws}
+    (folder / WORLD_FILE).write_text(json.dumps(world, indent=1) + "\n")
 
 
 def is_complete(folder: Path, spec: TownRecordsSpec) -> bool:
     """Whether a folder was written to its end, in this format and by this spec."""
-    path = Path(folder) / WORLD_FILE
-    if not path.is_file():
-        return False
-    world = json.loads(path.read_text())
-    return world["format_version"] == FORMAT_VERSION and world["spec"] == asdict(spec)
+    return is_written(folder, WORLD_FILE, FORMAT_VERSION, spec)
 
 
 def town_seed(spec: TownRecordsSpec, number: int) -> int:

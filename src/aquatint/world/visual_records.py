@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from aquatint.world.scenes import Scene
 from aquatint.world.visual_flaws import add_flaws
 from aquatint.world.visual_questions import Question, ask_questions, find_seen
 from aquatint.world.visual_scenes import make_visual_scene, sample_visual_camera
+from aquatint.world.whole_folders import is_written, write_whole
 
 FORMAT_VERSION = 1
 WORLD_FILE, JSON_FILE, LINES_FILE, PARQUET_FILE = (
@@ -94,29 +93,12 @@ def write_visual_world(folder: Path, spec: VisualWorldSpec) -> None:
     Raises:
         ValueError: The folder holds something that this function did not write.
     """
-    folder = Path(folder).absolute()
-    if folder.exists() and not (folder / WORLD_FILE).is_file():
-        raise ValueError(
-            f"{folder} exists but has no {WORLD_FILE} of write_visual_world; move it away."
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        _write_into(partial, spec)
-        partial.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    write_whole(folder, WORLD_FILE, lambda place: _write_into(place, spec))
 
 
 def is_complete(folder: Path, spec: VisualWorldSpec) -> bool:
     """Whether a folder was written to its end, in this format and by this spec."""
-    path = Path(folder) / WORLD_FILE
-    if not path.is_file():
-        return False
-    world = json.loads(path.read_text())
-    return world["format_version"] == FORMAT_VERSION and world["spec"] == asdict(spec)
+    return is_written(folder, WORLD_FILE, FORMAT_VERSION, spec)
 
 
 def ask_about_scenes(num_images: int, size_px: int, seed: int) -> Iterator[AskedView]:
