@@ -7,7 +7,6 @@ each episode, and instructions as text and as token numbers.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from aquatint.data.frame_arrays import check_frames
+from aquatint.data.json_lines import read_json_lines
 from aquatint.data.rejects import ReadMode, RejectLog, RuleViolation
 from aquatint.data.tables import SPLITS, check_table
 
@@ -28,8 +29,6 @@ RULE_TASKS = "must have tasks, each with text and instruction_tokens of whole nu
 RULE_TABLE = "must exist and be a Parquet file"
 RULE_STEPS = "must have at least one step, with actions from 0 to 3 and progress in [0, 1]"
 RULE_POSITIONS = "must be finite positions and yaws"
-RULE_ARRAY = "must be an array of numbers, complete and not pickled"
-RULE_FRAMES = "must have one frame for each step"
 _COLUMNS = ("observation.robot_position", "observation.robot_yaw", "observation.progress",
             "observation.step", "observation.action")  # fmt: skip
 _CHUNK = 1000
@@ -163,31 +162,14 @@ def _listed_flights(
         if not folder.is_dir():
             raise FileNotFoundError(f"Recordings need the folder {folder}, which is missing.")
         for scene in sorted(path for path in folder.iterdir() if path.is_dir()):
-            rows = _read_lines(scene / "meta/tasks.jsonl", "task_index")
+            rows = read_json_lines(scene / "meta/tasks.jsonl", "task_index")
             tasks = {row["task_index"]: row for row in rows}
-            for stats in _read_lines(scene / "meta/episodes_stats.jsonl", "episode_index"):
+            for stats in read_json_lines(scene / "meta/episodes_stats.jsonl", "episode_index"):
                 yield scene, stats, tasks
 
 
 def _status(tasks: list[dict[str, Any]]) -> str:
     return str(tasks[0].get("finish_status", "success"))
-
-
-def _read_lines(path: Path, key: str) -> list[dict[str, Any]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"A scene needs {path}, which is missing.")
-    rows = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{path}:{number} must be JSON: {error}.") from error
-        if not isinstance(row, dict) or not isinstance(row.get(key), int):
-            raise ValueError(f"{path}:{number} must be an object with {key}, got {line[:80]!r}.")
-        rows.append(row)
-    return rows
 
 
 def _tasks_of(
@@ -295,37 +277,6 @@ def _read_steps(path: Path) -> pd.DataFrame:
             "yaw_rad": (yaws + np.pi) % (2 * np.pi) - np.pi,
         }
     )
-
-
-def open_frames(path: Path, kind: str) -> np.ndarray:
-    """Map an array of frames into memory; depth without a last dimension of one.
-
-    Raises:
-        RuleViolation: If it is no complete array of pictures (T, H, W, 3) of uint8, or of depths
-            (T, H, W) or (T, H, W, 1) of numbers.
-    """
-    try:
-        frames = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise RuleViolation(RULE_ARRAY, f"{kind}/{path.name}: {error}") from error
-    if kind == "depth" and frames.ndim == 4 and frames.shape[-1] == 1:
-        frames = frames[..., 0]
-    is_rgb = frames.ndim == 4 and frames.shape[-1] == 3 and frames.dtype == np.uint8
-    is_depth = frames.ndim == 3 and frames.dtype.kind in "fu"
-    if not (is_rgb if kind == "rgb" else is_depth):
-        raise RuleViolation(RULE_ARRAY, f"{kind}/{path.name}: {frames.shape} {frames.dtype}")
-    return frames
-
-
-def check_frames(path: Path, kind: str, num_steps: int) -> None:
-    """Check that an array holds one frame for each step.
-
-    Raises:
-        RuleViolation: If it does not, or is no array of frames.
-    """
-    frames = open_frames(path, kind)
-    if len(frames) != num_steps:
-        raise RuleViolation(RULE_FRAMES, f"{kind}/{path.name}: {len(frames)} for {num_steps} steps")
 
 
 def check_records(table: pd.DataFrame) -> None:

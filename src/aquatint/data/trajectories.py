@@ -6,7 +6,6 @@ for each episode, and columns named after the height and pitch of the camera.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aquatint.data.image_files import inspect_image
+from aquatint.data.json_lines import read_json_lines
 from aquatint.data.rejects import ReadMode, RejectLog, RuleViolation
 from aquatint.data.trajectory_names import TrajectorySet
 from aquatint.geometry.poses import CameraAxes, is_pose, to_opencv_axes
@@ -107,7 +107,7 @@ def read_trajectories(
     tables: list[pd.DataFrame] = []
     number = 0
     for scene in sorted(path for path in folder.iterdir() if path.is_dir()):
-        for record in _read_lines(scene / "meta" / "episodes.jsonl"):
+        for record in read_json_lines(scene / "meta" / "episodes.jsonl"):
             flight_id = f"{chosen.name}/{scene.name}/{record.get('episode_index')!s:0>6}"
             try:
                 flight, frames = _read_flight(root, scene, record, flight_id, chosen, rule)
@@ -124,23 +124,6 @@ def read_trajectories(
     frames = pd.concat([pd.DataFrame(columns=[*FRAME_DTYPES, "pose"]), *tables], ignore_index=True)
     table = pd.DataFrame(flights, columns=[*FLIGHT_DTYPES, "instructions"])
     return table.astype(FLIGHT_DTYPES), frames.astype(FRAME_DTYPES), log.table()
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"A scene lists its episodes in {path}, which is missing.")
-    rows = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{path}:{number} must be JSON: {error}.") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{path}:{number} must be a JSON object, got {line[:80]!r}.")
-        rows.append(row)
-    return rows
 
 
 def _read_flight(

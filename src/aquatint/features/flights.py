@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from aquatint.data.flight_records import open_frames
+from aquatint.data.frame_arrays import open_frames
 from aquatint.features.cache import FeatureCache, FeatureStore, build_cache
 from aquatint.features.frozen import Encoding
 from aquatint.features.views import ViewEncoder
