@@ -293,3 +293,15 @@ def test_the_state_encoder_reads_every_moment():
         changed = states.clone()
         changed[:, moment] += 1
         assert (encoder(changed) - before).abs().max() > 1e-4
+
+
+def test_levels_with_little_noise_count_less_and_a_sample_s_draws_share_its_condition():
+    diffusion = Diffusion(num_train_timesteps=100, min_snr_gamma=2.0)
+    weights = diffusion.loss_weights(torch.arange(100))
+    kept = diffusion.scheduler().alphas_cumprod
+    ratio = kept / (1 - kept)
+    assert torch.allclose(weights * ratio, ratio.clamp(max=2.0)), "min(SNR, gamma) / SNR"
+    assert (Diffusion().loss_weights(torch.arange(100)) == 1).all()
+    condition = condition_of(2)
+    condition.summary[1] = 1
+    assert condition.repeat(3).summary[:, 0].tolist() == [0, 0, 0, 1, 1, 1]

@@ -161,7 +161,7 @@ def test_one_batch_gives_the_gradients_of_its_parts(vla_data, run_params, kind):
         model, _ = build_vla(vla_data.backbone, plan_of(kind=kind).spec(vla_data), run_params,
                              is_live=False)  # fmt: skip
         samples = TrainingSteps(RobotSteps(vla_data, "train", "cached"), vla_data, 0,
-                                20 if kind == "diffusion" else 0)  # fmt: skip
+                                model.diffusion)  # fmt: skip
         losses = ActionLosses(tuple(vla_data.normaliser["action"]["is_constant"]))
         window = torch.arange(8)
         total = samples.sample_weights[window].sum()
@@ -265,11 +265,11 @@ def test_pictures_are_drawn_as_often_as_their_format_weighs(vla_data):
     )
     rules = rules_of(mixture={"trajectory": 0.0, "episode": 1.0})
     data = dataclasses.replace(vla_data, steps=steps, rules=rules)
-    samples = TrainingSteps(RobotSteps(data, "train", "none", "missing"), data, 0, 0)
+    samples = TrainingSteps(RobotSteps(data, "train", "none", "missing"), data, 0, None)
     drawn = {name.partition("@")[0] for name in samples.identify(torch.arange(len(samples)))}
     assert first not in drawn
     data = dataclasses.replace(data, rules=rules_of(mixture={"trajectory": 3.0, "episode": 1.0}))
-    samples = TrainingSteps(RobotSteps(data, "train", "none", "missing"), data, 0, 0)
+    samples = TrainingSteps(RobotSteps(data, "train", "none", "missing"), data, 0, None)
     names = [n.partition("@")[0] for n in samples.identify(torch.arange(len(samples)))]
     others = len(names) - names.count(first)
     assert names.count(first) / others == pytest.approx(
@@ -278,7 +278,7 @@ def test_pictures_are_drawn_as_often_as_their_format_weighs(vla_data):
     data = dataclasses.replace(data, rules=rules_of(mixture={"bridge": 1.0}))
     steps = RobotSteps(data, "train", "none", "missing")
     with pytest.raises(ValueError, match="draws none of the formats"):
-        TrainingSteps(steps, data, 0, 0)
+        TrainingSteps(steps, data, 0, None)
 
 
 def test_samples_weigh_by_confidence_and_sensor(vla_data):

@@ -23,19 +23,27 @@ class Diffusion:
         sampler: ``ddim`` without fresh noise, or ``ddpm`` over all timesteps.
         num_inference_steps: Steps of ddim.
         clip_sample: Whether predicted clean samples are clipped to [-1, 1].
+        num_draws: Noise levels at which a training step shows each of its samples.
+        min_snr_gamma: Signal-to-noise ratio above which a noise level counts less, in proportion:
+            where the answer is all but seen, nothing is learnt about its condition. None weighs all
+            alike.
 
     References:
         Ho et al., "Denoising Diffusion Probabilistic Models", NeurIPS 2020,
         https://arxiv.org/abs/2006.11239. Song et al., "Denoising Diffusion Implicit Models", ICLR
         2021, https://arxiv.org/abs/2010.02502. Cosine schedule: Nichol and Dhariwal, ICML 2021,
-        https://arxiv.org/abs/2102.09672. DDIM starts at the last timestep, where it was trained to
-        see pure noise, and takes the noise again from a clipped sample.
+        https://arxiv.org/abs/2102.09672. Weights: Hang et al., "Efficient Diffusion Training via
+        Min-SNR Weighting Strategy", ICCV 2023, https://arxiv.org/abs/2303.09556. DDIM starts at the
+        last timestep, where it was trained to see pure noise, and takes the noise again from a
+        clipped sample.
     """
 
     num_train_timesteps: int = 100
     sampler: SamplerName = "ddim"
     num_inference_steps: int = 10
     clip_sample: bool = True
+    num_draws: int = 1
+    min_snr_gamma: float | None = None
 
     def scheduler(self) -> Any:  # noqa: ANN401 - diffusers, imported late
         """Build diffusers' scheduler of the sampler."""
@@ -68,6 +76,14 @@ class Diffusion:
     def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return clean samples (B, ...) with as much noise as their timesteps (B,) say."""
         return self.scheduler().add_noise(clean, noise, timesteps)
+
+    def loss_weights(self, timesteps: Tensor) -> Tensor:
+        """Weight of the squared error of the noise at each timestep, same shape, at most 1."""
+        if self.min_snr_gamma is None:
+            return torch.ones_like(timesteps, dtype=torch.float32)
+        kept = self.scheduler().alphas_cumprod.to(timesteps.device)[timesteps]
+        ratio = kept / (1 - kept)
+        return (self.min_snr_gamma / ratio).clamp(max=1.0)
 
     def sample(
         self,

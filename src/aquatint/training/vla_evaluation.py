@@ -175,7 +175,7 @@ def _noise_errors(
         predicted, noise = predict_target(model, to_device(batch, device))
         errors = ((predicted - noise) ** 2).float().cpu().numpy()[..., is_varying].mean(-1)
         valid = ~steps.is_pad[rows]
-        buckets = batch["timesteps"].numpy() * _NUM_BUCKETS // num
+        buckets = batch["timesteps"].flatten().numpy() * _NUM_BUCKETS // num
         np.add.at(sums, buckets, np.where(valid, errors, 0).sum(1))
         np.add.at(counts, buckets, valid.sum(1))
     edges = [num * i // _NUM_BUCKETS for i in range(_NUM_BUCKETS + 1)]

@@ -121,7 +121,7 @@ def train_vla(
     if parent is None and model.sees:
         fit_token_scales(model, steps)
     timesteps = model.diffusion.num_train_timesteps if model.diffusion else 0
-    samples = TrainingSteps(steps, data, run.seed, timesteps)
+    samples = TrainingSteps(steps, data, run.seed, model.diffusion)
     is_constant = tuple(bool(v) for v in data.normaliser["action"]["is_constant"])
     losses = ActionLosses(is_constant)
     validation = RobotSteps(data, "val", plan.seeing, plan.sensor)

@@ -130,6 +130,8 @@ class DiffusionParams(Params):
     sampler: Literal["ddim", "ddpm"]
     num_inference_steps: PositiveInt
     clip_sample: bool
+    num_draws: PositiveInt  # noise levels at which a training step shows a sample
+    min_snr_gamma: PositiveFloat | None  # noise levels with less noise than that count less
 
     @model_validator(mode="after")
     def _steps_fit(self) -> DiffusionParams:
