@@ -49,6 +49,8 @@ PATH_DTYPES = {
     "focal_y_px": "float64",
     "center_x_px": "float64",
     "center_y_px": "float64",
+    "width_px": "int64",
+    "height_px": "int64",
     "pitch_down_rad": "float64",
 }
 FRAME_DTYPES = {
@@ -249,6 +251,7 @@ def _read_path(
     if {*counts.values()} != {len(poses)}:
         raise RuleViolation(RULE_IMAGES, f"{name}: {counts} for {len(poses)} rows")
     places = planar_poses(poses)
+    facts = [inspect_image(root, path, _MAX_PIXELS) for path in chosen["rgb"]]
     table = pd.DataFrame(
         {
             "path_id": path_id,
@@ -258,7 +261,7 @@ def _read_path(
             "heading_rad": places[:, 2],
             "rgb_path": chosen["rgb"],
             "depth_path": chosen["depth"],
-            "rgb_sha256": [inspect_image(root, p, _MAX_PIXELS).sha256 for p in chosen["rgb"]],
+            "rgb_sha256": [fact.sha256 for fact in facts],
             "depth_sha256": [_check_depth(root, path, rule) for path in chosen["depth"]],
         }
     )
@@ -271,6 +274,8 @@ def _read_path(
         "focal_y_px": camera[1, 1],
         "center_x_px": camera[0, 2],
         "center_y_px": camera[1, 2],
+        "width_px": facts[0].width,
+        "height_px": facts[0].height,
         "pitch_down_rad": float(np.arcsin(np.clip(-mount[2, 2], -1, 1))),
     }
     return row, table
