@@ -76,17 +76,18 @@ def mark_goal(camera: MountedCamera, place: NDArray[Any], size_px: int) -> NDArr
 
 
 def point_goal(place: NDArray[Any], reach_m: float) -> NDArray[np.float32]:
-    """Return a place as a point goal: shares of the reach, and no wish for a heading.
+    """Return a place as a point goal: its direction, and its distance as a share of the reach.
 
     Args:
         place: Metres ahead and metres to the left, shape (2,) or more.
-        reach_m: Longest trajectory; farther goals are moved to three times that distance.
+        reach_m: Longest trajectory; farther goals are twice as far at most, since only their
+            direction matters.
 
     Returns:
-        Shape (3,).
+        Cosine and sine of the direction, both 0 at the goal itself, and a share in [0, 2], (3,).
     """
-    goal = np.zeros(3, np.float32)
-    goal[:2] = np.asarray(place[:2]) / reach_m
-    # Only the direction of a far goal matters, and numbers beyond those of training would not.
-    goal[:2] /= max(1.0, float(np.linalg.norm(goal[:2])) / 3)
-    return goal
+    distance_m = float(np.hypot(place[0], place[1]))
+    share = min(distance_m / reach_m, 2.0)
+    # Within the last waypoint a direction means ever less.
+    weight = min(1.0, distance_m) / max(distance_m, 1e-6)
+    return np.array([place[0] * weight, place[1] * weight, share], np.float32)

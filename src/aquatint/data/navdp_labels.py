@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,8 +138,14 @@ def rotate_smoothly(waypoints: Floats, angle_rad: float) -> Floats:
     """
     cosine, sine = np.cos(angle_rad), np.sin(angle_rad)
     turned = waypoints[:, :2] @ np.array([[cosine, sine], [-sine, cosine]])
-    through = np.concatenate([np.zeros((1, 2)), turned])
-    knots = np.unique([*range(0, len(through), _KNOT_EVERY), len(through) - 1])
-    if len(knots) > 2:
-        through = CubicSpline(knots, through[knots])(np.arange(len(through)))
+    through = _spline_through_knots(len(turned) + 1) @ np.concatenate([np.zeros((1, 2)), turned])
     return np.concatenate([through[1:], waypoints[:, 2:] + angle_rad], axis=1)
+
+
+@functools.cache
+def _spline_through_knots(count: int) -> Floats:
+    """Matrix from points to those of a spline through every third; the spline is linear in them."""
+    knots = np.unique([*range(0, count, _KNOT_EVERY), count - 1])
+    if len(knots) < 3:
+        return np.eye(count)
+    return CubicSpline(knots, np.eye(count)[knots])(np.arange(count))

@@ -360,3 +360,19 @@ def check_obstacles(table: pd.DataFrame) -> None:
     if not np.isfinite(table[["x_m", "y_m"]].to_numpy()).all():
         raise ValueError("every obstacle needs a finite place.")
 
+
+def summarise_paths(found: PathRecords) -> dict[str, Any]:
+    """Count paths, scenes, frames and obstacles by split, and what was left out."""
+    paths = found.paths
+    split_of = paths.drop_duplicates("scene_id").set_index("scene_id")["split"]
+    obstacles = found.obstacles["scene_id"].map(split_of)
+    return {
+        "paths": {str(k): int(v) for k, v in paths["split"].value_counts().items()},
+        "scenes": {str(k): int(v) for k, v in split_of.value_counts().items()},
+        "frames": {
+            str(k): int(v) for k, v in paths.groupby("split")["num_frames"].sum().items()
+        },
+        "obstacles": {str(k): int(v) for k, v in obstacles.value_counts().items()},
+        "mean_length_m": float(paths["length_m"].mean()),
+        "findings": {str(k): int(v) for k, v in found.rejects["rule"].value_counts().items()},
+    }

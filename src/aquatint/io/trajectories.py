@@ -40,7 +40,7 @@ class TrajectoryFolderDataset(FolderDataset):
     @property
     def content_digest(self) -> str:
         """Digest of tables' content, and of names, sizes and times of the frames."""
-        return _state_digest(self.folder)
+        return state_digest(self.folder)
 
 
 class TownTrajectoriesDataset(TrajectoryFolderDataset):
@@ -117,7 +117,7 @@ class FlightRecordingsDataset(FolderDataset):
     @property
     def content_digest(self) -> str:
         """Digest of tables' content, and of names, sizes and times of the arrays."""
-        return _state_digest(self.folder)
+        return state_digest(self.folder)
 
 
 class TownRecordingsDataset(FlightRecordingsDataset):
@@ -195,7 +195,7 @@ def _ensure_records(folder: Path, spec: Any) -> None:  # noqa: ANN401 - imported
     write_once(folder, spec, is_complete, write_records)
 
 
-def _state_digest(folder: Path) -> str:
+def state_digest(folder: Path) -> str:
     """Digest of tables' and lists' content, and of names, sizes and times of all other files."""
     total = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):

@@ -54,12 +54,14 @@ class NavDpPolicy(nn.Module):
         queries_per_frame: Tokens that are kept for each picture and for the depth.
         width: Width of all tokens.
         num_reader_blocks: Blocks that read what was seen.
-        encoder: Arguments of ``build_vision_encoder`` but channels and size.
+        depth_encoder: Arguments of ``build_vision_encoder`` for depth, but channels and size.
+        goal_encoder: The same for pictures and marks of goals.
         decoder: Arguments of ``TrajectoryDecoder`` but width and condition.
         diffusion: Arguments of ``Diffusion``.
 
     References:
-        Cai et al., 2025, as in ``TrajectoryDecoder``. The encoders are built by ``encoder``.
+        Cai et al., 2025, as in ``TrajectoryDecoder``. Goals as places are told by direction and
+        distance instead of coordinates, from which a small network has to compute both.
     """
 
     def __init__(  # noqa: PLR0913 - flat arguments, each one a size
@@ -73,14 +75,15 @@ class NavDpPolicy(nn.Module):
         queries_per_frame: int,
         width: int,
         num_reader_blocks: int,
-        encoder: Mapping[str, Any],
+        depth_encoder: Mapping[str, Any],
+        goal_encoder: Mapping[str, Any],
         decoder: Mapping[str, Any],
         diffusion: Mapping[str, Any],
     ) -> None:
         super().__init__()
         self.memory_size, self.depth_px, self.picture_px = memory_size, depth_px, picture_px
         self.rgb = nn.Linear(rgb_width, width)
-        self.depth = self._encoder(1, depth_px, width, encoder)
+        self.depth = self._encoder(1, depth_px, width, depth_encoder)
         num_seen = memory_size * num_rgb_tokens + self.depth.num_tokens
         self.seen_places = nn.Parameter(0.02 * torch.randn(1, num_seen, width))
         num_queries = (memory_size + 1) * queries_per_frame
@@ -93,8 +96,8 @@ class NavDpPolicy(nn.Module):
         self.reader = nn.TransformerDecoder(block, num_reader_blocks)
         self.reader_norm = nn.LayerNorm(width)
         self.point = nn.Linear(3, width)
-        self.image = self._encoder(2 * _RGB, picture_px, width, encoder)
-        self.pixel = self._encoder(_RGB + 1, picture_px, width, encoder)
+        self.image = self._encoder(2 * _RGB, picture_px, width, goal_encoder)
+        self.pixel = self._encoder(_RGB + 1, picture_px, width, goal_encoder)
         self.image_aside = nn.Linear(width, 3)
         self.pixel_aside = nn.Linear(width, 3)
         self.decoder = TrajectoryDecoder(
@@ -127,7 +130,7 @@ class NavDpPolicy(nn.Module):
         """Embed the same goal in its three forms.
 
         Args:
-            batch: ``point`` (B, 3) as a share of the reach; ``picture`` and ``goal_picture``
+            batch: ``point`` (B, 3), direction and distance; ``picture`` and ``goal_picture``
                 (B, P, P, 3) of uint8; ``goal_mark`` (B, P, P), 1 at the goal.
         """
         now, there = (_as_channels(batch[name]) for name in ("picture", "goal_picture"))

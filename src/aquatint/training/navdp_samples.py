@@ -130,6 +130,8 @@ class NavDpSamples:
     def __init__(self, data: NavDpData, rule: LabelRule, choice: Choice) -> None:
         self._rule, self._choice, self.epoch = rule, choice, 0
         self._readers = {name: getattr(data, name).open() for name in ("rgb", "depth", "pictures")}
+        first = self._readers["pictures"].places(data.frames["rgb_sha256"].tolist()[:1])
+        self._picture_px = self._readers["pictures"].read(first).shape[1]
         self._paths = dict(self._open_paths(data, choice.split))
         ids = [
             (path_id, frame)
@@ -248,14 +250,13 @@ class NavDpSamples:
         goal = to_local_frame(path.poses[[end]], pose)[0]
         world = np.stack([to_world_frame(way, pose)[:, :2] for way in (label, rotated)])
         values = critic_values(path.field.distances_m(world), rule.critic)
-        size_px = self._readers["pictures"].read(path.pictures[[frame]]).shape[1]
         memory = np.maximum(frame - rule.memory_stride * np.arange(rule.memory_size)[::-1], 0)
         return {
             "rgb_places": path.rgb[memory],
             "depth_place": path.depth[frame],
             "picture_place": path.pictures[frame],
             "goal_picture_place": path.pictures[end],
-            "goal_mark": mark_goal(path.camera, goal, size_px),
+            "goal_mark": mark_goal(path.camera, goal, self._picture_px),
             "point": point_goal(goal, rule.reach_m),
             "mixture": np.int64(drawn["mixture"]),
             "actions": actions_of(label, rule.action_scale).clip(-1, 1).astype(np.float32),

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from tqdm import tqdm
 
 from aquatint.data.point_cloud import OBSTACLE_COLOR, PointCloud, write_ply
 from aquatint.world.arrays import FloatArray
+from aquatint.world.processes import map_in_processes
 from aquatint.world.scenes import Scene, make_scene
 from aquatint.world.town_agent import AgentSpec, AgentState, camera_pose, look
 from aquatint.world.town_map import CELL_M, HALF_EXTENT_M, TownMap
@@ -110,11 +108,12 @@ def navdp_root(folder: Path) -> Path:
 
 
 def _write_into(folder: Path, spec: TownPathsSpec, num_processes: int) -> None:
-    total = spec.num_scenes + spec.num_unseen_scenes
+    tasks = [(folder, spec, n) for n in range(spec.num_scenes + spec.num_unseen_scenes)]
+    written = map_in_processes(_write_scene, tasks, num_processes)
     episodes = [
         episode
-        for found in tqdm(_write_scenes(folder, spec, num_processes), total=total,
-                          desc="planning paths", disable=None, leave=False)
+        for found in tqdm(written, total=len(tasks), desc="planning paths", disable=None,
+                          leave=False)
         for episode in found
     ]  # fmt: skip
     flaws = _add_flaws(navdp_root(folder)) if spec.has_flaws else []
@@ -122,21 +121,6 @@ def _write_into(folder: Path, spec: TownPathsSpec, num_processes: int) -> None:
     (folder / EPISODES_FILE).write_text(json.dumps(episodes))
     world = {"format_version": FORMAT_VERSION, "spec": asdict(spec), "flaws": flaws}
     (folder / WORLD_FILE).write_text(json.dumps(world, indent=1) + "\n")
-
-
-def _write_scenes(
-    folder: Path, spec: TownPathsSpec, num_processes: int
-) -> Iterator[list[dict[str, Any]]]:
-    tasks = [(folder, spec, n) for n in range(spec.num_scenes + spec.num_unseen_scenes)]
-    if num_processes == 1:
-        yield from map(_write_scene, tasks)
-        return
-    # Spawned: a forked child would inherit threads of numpy and torch in any state.
-    pool = ProcessPoolExecutor(min(num_processes, len(tasks)), mp_context=get_context("spawn"))
-    try:
-        yield from pool.map(_write_scene, tasks)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def find_town(spec: TownPathsSpec, number: int) -> tuple[Scene, TownMap]:
