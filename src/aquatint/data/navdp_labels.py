@@ -26,12 +26,15 @@ class CriticRule:
         clearance_weight: What each metre is worth by which the distance from obstacles grows from
             the first waypoint to the last.
         open_value: Value where there is no obstacle at all.
+        scale: What values are divided by for learning, so that their spread does not drown the
+            other terms of the loss.
     """
 
     collision_distance_m: float
     collision_weight: float
     clearance_weight: float
     open_value: float
+    scale: float = 1.0
 
 
 class ObstacleField:

@@ -249,7 +249,7 @@ class NavDpSamples:
         rotated = rotate_smoothly(label, drawn["rotation"])
         goal = to_local_frame(path.poses[[end]], pose)[0]
         world = np.stack([to_world_frame(way, pose)[:, :2] for way in (label, rotated)])
-        values = critic_values(path.field.distances_m(world), rule.critic)
+        values = critic_values(path.field.distances_m(world), rule.critic) / rule.critic.scale
         memory = np.maximum(frame - rule.memory_stride * np.arange(rule.memory_size)[::-1], 0)
         return {
             "rgb_places": path.rgb[memory],

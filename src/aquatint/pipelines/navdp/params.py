@@ -58,6 +58,7 @@ class CriticParams(Params):
     collision_weight: NonNegativeFloat
     clearance_weight: NonNegativeFloat
     open_value: float
+    scale: PositiveFloat
 
 
 class LabelParams(Params):
