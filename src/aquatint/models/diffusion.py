@@ -82,7 +82,7 @@ class Diffusion:
         self,
         predict_noise: Callable[[Tensor, Tensor], Tensor],
         start: Tensor,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
     ) -> Tensor:
         """Turn noise into samples.
 
@@ -90,7 +90,7 @@ class Diffusion:
             predict_noise: ``(noisy, timesteps) -> noise``, shapes (B, ...), (B,), (B, ...); clean
                 samples instead of noise where ``prediction_type`` says so.
             start: Standard normal noise, shape (B, ...).
-            generator: Source of the fresh noise of ddpm.
+            generator: Source of the fresh noise of ddpm, or one for each sample.
 
         Returns:
             Samples, shape (B, ...).

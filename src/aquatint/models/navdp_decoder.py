@@ -103,7 +103,7 @@ class TrajectoryDecoder(nn.Module):
         diffusion: Diffusion,
         condition: Tensor,
         start: Tensor,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
     ) -> Tensor:
         """Sample several trajectories for each condition.
 
@@ -111,7 +111,7 @@ class TrajectoryDecoder(nn.Module):
             diffusion: Process and sampler.
             condition: Tokens, shape (B, C, D).
             start: Standard normal noise, shape (B, K, H, A).
-            generator: Source of the fresh noise of ddpm.
+            generator: Source of the fresh noise of ddpm, or one for each sample.
 
         Returns:
             Increments, shape (B, K, H, A).

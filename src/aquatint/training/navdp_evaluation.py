@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ def predict_fans(
         start = start_noise(ids, rule.num_samples, labels.horizon, run.seed).to(device)
         judged = _judge_labels(policy, batch, device)
         for kind in KINDS:
-            fan = sample_fan(policy, batch, kind, start, run.seed)
+            fan = sample_fan(policy, batch, kind, start)
             ways = waypoints_of(fan.actions.cpu().numpy().astype(float), labels.action_scale)
             values = fan.values.cpu().numpy().astype(float)
             rows += [
@@ -119,9 +120,10 @@ def _baseline_rows(
     truths: list[dict[str, Any]], labels: LabelRule, seed: int
 ) -> Iterator[dict[str, Any]]:
     """Lines to the goal, ahead and by chance, one for each frame."""
-    for number, truth in enumerate(truths):
+    for truth in truths:
         distance = float(np.linalg.norm(truth["goal"][:2]))
-        draw = np.random.default_rng([seed, truth["frame"], number, 98])
+        digest = hashlib.sha256(f"{seed} {truth['path_id']} {truth['frame']}".encode()).digest()
+        draw = np.random.default_rng(int.from_bytes(digest[:8], "big"))
         limit = _MAX_RANDOM_TURN_RAD
         angles = {
             "straight": float(np.arctan2(truth["goal"][1], truth["goal"][0])),

@@ -198,7 +198,7 @@ class NavDpPlanner:
         ids = [f"{simulator.episode_ids[number]} {decision}" for number in agents]
         horizon = self._rule.horizon
         start = start_noise(ids, self._num_samples, horizon, self._seed).to(self._device)
-        fan = sample_fan(self._policy, batch, self._kind, start, self._seed + decision)
+        fan = sample_fan(self._policy, batch, self._kind, start)
         best = fan.values.argmax(1)
         actions = fan.actions[torch.arange(len(agents)), best].cpu().numpy().astype(float)
         waypoints = waypoints_of(actions, self._spec["action_scale"])

@@ -46,7 +46,6 @@ def sample_fan(
     batch: Mapping[str, Tensor],
     kind: GoalKind,
     start: Tensor,
-    seed: int,
 ) -> Fan:
     """Sample trajectories for frames and let the critic judge them.
 
@@ -55,10 +54,17 @@ def sample_fan(
         batch: As ``NavDpSamples.batch`` gives it; labels are not looked at.
         kind: How the goal is told.
         start: Noise to start from, shape (B, K, H, 3).
-        seed: Of the fresh noise of ddpm.
     """
     seen = model.see(batch["rgb"], batch["depth"])
     condition = model.condition(seen, model.slots_for(kind, batch))
-    generator = torch.Generator(start.device).manual_seed(seed)
-    actions = model.decoder.sample(model.diffusion, condition, start, generator)
+    actions = model.decoder.sample(model.diffusion, condition, start, _generators(start))
     return Fan(actions, model.decoder.values_of(actions, condition), seen)
+
+
+def _generators(start: Tensor) -> list[torch.Generator]:
+    """One source of ddpm's fresh noise for each trajectory, a function of its start alone.
+
+    With one for all, a plan would depend on which other frames are in its batch.
+    """
+    seeds = start.flatten(0, 1).flatten(1)[:, 0].contiguous().view(torch.int32).tolist()
+    return [torch.Generator(start.device).manual_seed(seed % 2**31) for seed in seeds]

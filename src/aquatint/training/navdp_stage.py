@@ -145,7 +145,7 @@ def _validation(
         errors, values = [], []
         for positions in torch.arange(len(val)).split(plan.params.batch_size):
             batch = to_device(val.batch(positions), device)
-            fan = sample_fan(model, batch, "point", starts[positions].to(device), run.seed)
+            fan = sample_fan(model, batch, "point", starts[positions].to(device))
             gaps = (fan.actions[:, 0] - batch["actions"]).cumsum(1)[..., :2] / plan.rule.action_scale
             counted = batch["imitates"].bool()
             errors += gaps.norm(dim=-1).mean(1)[counted].tolist()
