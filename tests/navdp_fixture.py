@@ -32,7 +32,9 @@ def poses(offset=0.0):
 def write_scene(root, name, obstacles=((5.0, 1.0),), num_paths=2):
     """Write a scene ``<group>/<scene>`` with straight paths, one obstacle a point."""
     place = root / name
-    frames = {kind: place / f"videos/chunk-000/observation.images.{kind}" for kind in ("rgb", "depth")}
+    frames = {
+        kind: place / f"videos/chunk-000/observation.images.{kind}" for kind in ("rgb", "depth")
+    }
     for folder in (*frames.values(), place / "data/chunk-000", place / "meta"):
         folder.mkdir(parents=True)
     points = np.array([(*spot, 1.0) for spot in obstacles] + [(0.0, 0.0, 0.0)])

@@ -45,8 +45,11 @@ def test_tables_hold_what_the_files_say(root):
     assert path["camera_height_m"] == pytest.approx(6.0)
     assert path["pitch_down_rad"] == pytest.approx(np.radians(45))
     assert found.obstacles[["x_m", "y_m"]].drop_duplicates().to_numpy().tolist() == [[5.25, 1.25]]
-    for check, table in ((check_paths, found.paths), (check_frames, found.frames),
-                         (check_obstacles, found.obstacles)):
+    for check, table in (
+        (check_paths, found.paths),
+        (check_frames, found.frames),
+        (check_obstacles, found.obstacles),
+    ):
         check(table)
     assert summarise_paths(found)["frames"]["test"] == 2 * NUM_FRAMES
 
@@ -135,8 +138,16 @@ def test_too_many_faults_missing_splits_and_other_layouts_stop(root):
 
 
 def test_an_index_says_what_is_read(root):
-    listed = [f"{s}/data/chunk-000/episode_000000.parquet" for s in
-              ("train/scene_0", "train/scene_1", "train/scene_2", "train/scene_3", "test/scene_0")]
+    listed = [
+        f"{s}/data/chunk-000/episode_000000.parquet"
+        for s in (
+            "train/scene_0",
+            "train/scene_1",
+            "train/scene_2",
+            "train/scene_3",
+            "test/scene_0",
+        )
+    ]
     listed[0] = str(root / listed[0])  # absolute, as the published loader writes them
     lists = ("data_dir", "rgb_path", "depth_path", "afford_path")
     index = root / "navdp_dataset.json"

@@ -21,9 +21,11 @@ def test_what_is_written_is_read_again(tmp_path):
 
 
 def test_text_and_other_byte_orders_say_the_same(tmp_path):
-    head = "element vertex 2\nproperty double x\nproperty double y\nproperty double z\n" \
-           "property float red\nproperty float green\nproperty float blue\n" \
-           "property uchar alpha\nelement face 0\nend_header\n"
+    head = (
+        "element vertex 2\nproperty double x\nproperty double y\nproperty double z\n"
+        "property float red\nproperty float green\nproperty float blue\n"
+        "property uchar alpha\nelement face 0\nend_header\n"
+    )
     rows = "1 2 3 0 0 0.5 255\n4 5 6 1 1 1 255\n"
     (tmp_path / "a.ply").write_text(f"ply\nformat ascii 1.0\ncomment any\n{head}{rows}")
     kind = np.dtype([(n, ">f8") for n in "xyz"] + [(n, ">f4") for n in "rgb"] + [("a", "u1")])

@@ -1,4 +1,4 @@
-"""NavDP's decoder and policy: who sees what, which goal fills which slot, what can be told apart."""
+"""NavDP's decoder and policy: who sees what, which goal fills which slot, what is told apart."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def decoder(**changes):
 
 def policy(**changes):
     torch.manual_seed(0)
-    encoder = {"patch_px": 4, "num_blocks": 1, "num_heads": 2}
+    encoder = {"kind": "patches", "patch_px": 4, "num_blocks": 1, "num_heads": 2}
     sizes = {
         "rgb_width": 6, "num_rgb_tokens": 3, "memory_size": 2, "depth_px": 8, "picture_px": 8,
         "queries_per_frame": 2, "width": 16, "num_reader_blocks": 1, "depth_encoder": encoder,
@@ -94,9 +94,7 @@ def test_leaving_hidden_tokens_out_is_masking_them():
     mask = torch.zeros(6, 6)
     mask[:, :4] = -torch.inf
     steps = model.action(actions) + model.step_places
-    decoded = model.norm(
-        model.blocks(steps, memory, tgt_mask=model._is_later, memory_mask=mask)
-    )
+    decoded = model.norm(model.blocks(steps, memory, tgt_mask=model._is_later, memory_mask=mask))
     masked = model.critic_head(decoded.mean(1)).squeeze(-1)
     assert torch.allclose(masked, model.value(actions, condition), atol=1e-5)
 

@@ -44,7 +44,7 @@ LABELS = LabelRule(
     end_goal_share=0.5, max_rotation_rad=1.0, critic=CriticRule(1.2, 5.0, 0.05, 2.0),
     num_timesteps=4,
 )  # fmt: skip
-ENCODER = {"patch_px": 4, "num_blocks": 1, "num_heads": 2}
+ENCODER = {"kind": "patches", "patch_px": 4, "num_blocks": 1, "num_heads": 2}
 MODEL = {
     "queries_per_frame": 2, "width": 16, "num_reader_blocks": 1, "depth_encoder": ENCODER,
     "goal_encoder": ENCODER,
@@ -157,8 +157,8 @@ def test_eight_samples_are_learnt(data):
 def test_losses_are_the_sum_over_parts_of_a_batch(data):
     samples = NavDpSamples(data, LABELS, Choice("train"))
     torch.manual_seed(0)
-    model = build_policy({"model": {**MODEL, "rgb_width": 32, "num_rgb_tokens": 5,
-                                    "memory_size": 2, "depth_px": 12, "picture_px": 12}})  # fmt: skip
+    sizes = {"rgb_width": 32, "num_rgb_tokens": 5, "memory_size": 2, "depth_px": 12}
+    model = build_policy({"model": {**MODEL, **sizes, "picture_px": 12}})
     whole = compute_navdp_losses(model, samples.batch(torch.arange(8)))
     parts = [compute_navdp_losses(model, samples.batch(p)) for p in torch.arange(8).split(4)]
     for name, term in whole.items():

@@ -1,15 +1,16 @@
 """Reads paths in the layout that NavDP's data are published in.
 
-``<root>/<group>/<scene>/``: a Parquet file with poses for each episode, numbered pictures and 16-bit
-depths, a cloud of points in which obstacles are painted, and which images belong to which episode.
+``<root>/<group>/<scene>/``: a Parquet file with poses for each episode, numbered pictures and
+16-bit depths, a cloud of points in which obstacles are painted, and which images belong to which
+episode.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -142,48 +143,64 @@ def read_paths(root: Path, rule: PathReadRule, index_file: Path | None = None) -
     """
     root = root.resolve()
     listed = read_index(index_file, root) if index_file else None
-    log = RejectLog(root, rule.mode)
-    paths, frames, obstacles = [], [], []
-    number = 0
+    found = _Found(RejectLog(root, rule.mode))
     for scene in _scenes_of(root):
-        scene_id = scene.relative_to(root).as_posix()
-        points: NDArray[Any] | RuleViolation
-        try:
-            points = _read_obstacles(scene / "meta" / "pointcloud.ply", rule)
-        except RuleViolation as fault:
-            points = fault
-        images = _images_of(scene, root)
-        kept = 0
-        for stats in read_json_lines(scene / "meta/episodes_stats.jsonl", "episode_index"):
-            path_id = f"{scene_id}/{stats['episode_index']:06d}"
-            if listed is not None and path_id not in listed:
-                continue
-            try:
-                if isinstance(points, RuleViolation):
-                    raise points
-                row, table = _read_path(root, scene, path_id, stats, images, rule)
-            except RuleViolation as fault:
-                log.add(number, path_id, "path", fault)
-            else:
-                paths.append({**row, "scene_id": scene_id, "split": rule.split_of(scene_id)})
-                frames.append(table)
-                kept += 1
-            number += 1
-        if kept and not isinstance(points, RuleViolation):
-            obstacles.append(_obstacle_rows(scene_id, points))
-    log.check_limit(number, rule.max_rejected_fraction)
-    empty = sorted({*SPLITS} - {path["split"] for path in paths})
+        _read_scene(root, scene, rule, listed, found)
+    found.log.check_limit(found.number, rule.max_rejected_fraction)
+    empty = sorted({*SPLITS} - {path["split"] for path in found.paths})
     if empty:
         raise ValueError(
-            f"{root} leaves no path for {', '.join(empty)}; {number} were read. Change val_fraction, "
-            "test_fraction or test_groups, or add scenes."
+            f"{root} leaves no path for {', '.join(empty)}; {found.number} were read. Change "
+            "val_fraction, test_fraction or test_groups, or add scenes."
         )
+    empty_table = pd.DataFrame(columns=list(OBSTACLE_DTYPES))
     return PathRecords(
-        paths=pd.DataFrame(paths)[list(PATH_DTYPES)].astype(PATH_DTYPES),
-        frames=pd.concat(frames, ignore_index=True).astype(FRAME_DTYPES),
-        obstacles=pd.concat(obstacles, ignore_index=True).astype(OBSTACLE_DTYPES),
-        rejects=log.table(),
+        paths=pd.DataFrame(found.paths)[list(PATH_DTYPES)].astype(PATH_DTYPES),
+        frames=pd.concat(found.frames, ignore_index=True).astype(FRAME_DTYPES),
+        obstacles=pd.concat(found.obstacles or [empty_table], ignore_index=True).astype(
+            OBSTACLE_DTYPES
+        ),
+        rejects=found.log.table(),
     )
+
+
+@dataclass
+class _Found:
+    log: RejectLog
+    paths: list[dict[str, Any]] = field(default_factory=list)
+    frames: list[pd.DataFrame] = field(default_factory=list)
+    obstacles: list[pd.DataFrame] = field(default_factory=list)
+    number: int = 0
+
+
+def _read_scene(
+    root: Path, scene: Path, rule: PathReadRule, listed: Collection[str] | None, found: _Found
+) -> None:
+    """Add the paths of a scene that are listed, and its obstacles if one of them is kept."""
+    scene_id = scene.relative_to(root).as_posix()
+    points: NDArray[Any] | RuleViolation
+    try:
+        points = _read_obstacles(scene / "meta" / "pointcloud.ply", rule)
+    except RuleViolation as fault:
+        points = fault
+    images = _images_of(scene, root)
+    count = len(found.paths)
+    for stats in read_json_lines(scene / "meta/episodes_stats.jsonl", "episode_index"):
+        path_id = f"{scene_id}/{stats['episode_index']:06d}"
+        if listed is not None and path_id not in listed:
+            continue
+        try:
+            if isinstance(points, RuleViolation):
+                raise points
+            row, table = _read_path(root, scene, path_id, stats, images, rule)
+        except RuleViolation as fault:
+            found.log.add(found.number, path_id, "path", fault)
+        else:
+            found.paths.append({**row, "scene_id": scene_id, "split": rule.split_of(scene_id)})
+            found.frames.append(table)
+        found.number += 1
+    if len(found.paths) > count and not isinstance(points, RuleViolation) and len(points):
+        found.obstacles.append(_obstacle_rows(scene_id, points))
 
 
 def _scenes_of(root: Path) -> list[Path]:
@@ -369,9 +386,7 @@ def summarise_paths(found: PathRecords) -> dict[str, Any]:
     return {
         "paths": {str(k): int(v) for k, v in paths["split"].value_counts().items()},
         "scenes": {str(k): int(v) for k, v in split_of.value_counts().items()},
-        "frames": {
-            str(k): int(v) for k, v in paths.groupby("split")["num_frames"].sum().items()
-        },
+        "frames": {str(k): int(v) for k, v in paths.groupby("split")["num_frames"].sum().items()},
         "obstacles": {str(k): int(v) for k, v in obstacles.value_counts().items()},
         "mean_length_m": float(paths["length_m"].mean()),
         "findings": {str(k): int(v) for k, v in found.rejects["rule"].value_counts().items()},

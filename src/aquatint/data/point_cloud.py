@@ -97,25 +97,28 @@ def _read_header(content: bytes, name: str) -> _Header:
     line_end = content.find(b"\n", end)
     if not content.startswith(b"ply") or end < 0 or line_end < 0:
         raise RuleViolation(RULE_PLY, f"{name}: no header")
-    encoding, num_points, properties, element = "", -1, [], ""
-    for line in content[:end].decode("ascii", "replace").splitlines():
-        words = line.split()
-        match words:
-            case ["format", kind, _]:
-                encoding = kind
-            case ["element", kind, count] if count.isdigit():
-                if not element and kind != "vertex":
-                    raise RuleViolation(RULE_PLY, f"{name}: first element {kind}")
-                element = kind
-                num_points = int(count) if kind == "vertex" else num_points
-            case ["property", kind, column] if element == "vertex":
-                if kind not in _TYPES:
-                    raise RuleViolation(RULE_PLY, f"{name}: property {line}")
-                properties.append((column, _TYPES[kind]))
-            case ["property", "list", *_] if element == "vertex":
-                raise RuleViolation(RULE_PLY, f"{name}: property {line}")
+    lines = [line.split() for line in content[:end].decode("ascii", "replace").splitlines()]
+    formats = [words[1] for words in lines if words[:1] == ["format"] and len(words) > 1]
+    encoding = formats[0] if formats else ""
+    starts = [place for place, words in enumerate(lines) if words[:1] == ["element"]]
+    own = lines[starts[0] : starts[1] if len(starts) > 1 else None] if starts else [[]]
+    match own[0]:
+        case ["element", "vertex", count] if count.isdigit():
+            num_points = int(count)
+        case words:
+            raise RuleViolation(RULE_PLY, f"{name}: first element {' '.join(words)!r}")
+    properties = [
+        (words[-1], _TYPES.get(words[1], ""))
+        for words in own
+        if words[:1] == ["property"] and words[1:]
+    ]
+    wrong = [" ".join(words) for words in own if words[:1] == ["property"]
+             and (len(words) != 3 or words[1] not in _TYPES)]  # fmt: skip
+    if wrong:
+        raise RuleViolation(RULE_PLY, f"{name}: {' '.join(wrong[0])}")
+    properties = [(words[2], _TYPES[words[1]]) for words in stated]
     missing = [column for column in _NAMES if column not in dict(properties)]
-    if missing or num_points < 0 or encoding not in ("ascii", *_ORDERS):
+    if missing or encoding not in ("ascii", *_ORDERS):
         lack = f"lacks {', '.join(missing)}" if missing else f"format {encoding!r}"
         raise RuleViolation(RULE_PLY, f"{name}: {lack}")
     return _Header(encoding, num_points, properties, line_end + 1)

@@ -86,7 +86,7 @@ def small_picture(picture: np.ndarray, sight: FrameSight) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
 
 
-def cache_rgb(
+def cache_rgb(  # noqa: PLR0913 - where, what, how, and by how many at once
     store: FeatureStore,
     source: TeacherSource,
     root: Path,

@@ -226,6 +226,15 @@ class TeachersDataset(AbstractDataset[Any, dict[str, TeacherSource]]):
 
 
 def find_teacher(name: str, entry: dict[str, Any]) -> TeacherSource:
+    """Return a handle on a frozen vision model, after a download where it lies on a hub.
+
+    Args:
+        name: Anchor whose kind of model it is.
+        entry: ``source`` and what it needs, as in ``TeachersDataset``.
+
+    Raises:
+        DatasetError: If the source is unknown, or its folder missing.
+    """
     from aquatint.io.backbones import download_folder
     from aquatint.models.backbone import folder_digest
 

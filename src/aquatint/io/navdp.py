@@ -130,7 +130,7 @@ class VisionEncoderDataset(AbstractDataset[Any, TeacherSource]):
         metadata: Kedro-Viz layer and other notes; not used here.
     """
 
-    def __init__(  # noqa: PLR0913 - the keys of a catalog entry
+    def __init__(
         self,
         *,
         source: str,

@@ -24,8 +24,8 @@ class Diffusion:
         sampler: ``ddim`` without fresh noise, or ``ddpm`` over all timesteps.
         num_inference_steps: Steps of ddim.
         clip_sample: Whether predicted clean samples are clipped to [-1, 1].
-        prediction_type: What the network says: ``epsilon``, the noise, or ``sample``, what is clean.
-            Over few timesteps the first ones see hardly anything but noise, and a clean sample
+        prediction_type: What the network says: ``epsilon``, the noise, or ``sample``, what is
+            clean. Of few timesteps the first hold hardly anything but noise, and a clean sample
             computed from it has many times the network's error.
 
     References:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aquatint.models.diffusion import Diffusion
 from aquatint.models.navdp_decoder import TrajectoryDecoder
-from aquatint.models.patch_encoder import PatchEncoder, build_vision_encoder
+from aquatint.models.patch_encoder import DinoEncoder, VisionEncoder, build_vision_encoder
 
 GoalKind = Literal["point", "image", "pixel", "none"]
 GOAL_KINDS: tuple[GoalKind, ...] = ("point", "image", "pixel")
@@ -109,8 +109,18 @@ class NavDpPolicy(nn.Module):
         self.diffusion = Diffusion(**diffusion)
 
     @staticmethod
-    def _encoder(channels: int, size_px: int, width: int, kind: Mapping[str, Any]) -> PatchEncoder:
+    def _encoder(channels: int, size_px: int, width: int, kind: Mapping[str, Any]) -> VisionEncoder:
         return build_vision_encoder(channels=channels, size_px=size_px, width=width, **kind)
+
+    def start_from(self, published: Mapping[str, Tensor]) -> None:
+        """Let every trainable DINOv2 begin with published weights.
+
+        Args:
+            published: State of a ``Dinov2Model``.
+        """
+        for encoder in (self.depth, self.image, self.pixel):
+            if isinstance(encoder, DinoEncoder):
+                encoder.start_from(published)
 
     def see(self, rgb: Tensor, depth: Tensor) -> Tensor:
         """Read pictures and depth into a few tokens.

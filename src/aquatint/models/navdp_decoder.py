@@ -15,8 +15,8 @@ class TrajectoryDecoder(nn.Module):
 
     It stands alone: whoever has condition tokens, NavDP's own or those of another model, trains it
     on what ``predict`` says or draws from it with ``sample``. Before the given tokens it puts one
-    for the timestep. The critic's head judges clean trajectories and must not know the task: it sees
-    neither the time nor the first ``num_task_tokens`` of the given tokens.
+    for the timestep. The critic's head judges clean trajectories and must not know the task: it
+    sees neither the time nor the first ``num_task_tokens`` of the given tokens.
 
     Args:
         width: Width of all tokens.
@@ -119,7 +119,9 @@ class TrajectoryDecoder(nn.Module):
         num_samples = start.shape[1]
         repeated = condition.repeat_interleave(num_samples, dim=0)
         found = diffusion.sample(
-            lambda noisy, steps: self.predict(noisy, steps, repeated), start.flatten(0, 1), generator
+            lambda noisy, steps: self.predict(noisy, steps, repeated),
+            start.flatten(0, 1),
+            generator,
         )
         return found.unflatten(0, start.shape[:2])
 

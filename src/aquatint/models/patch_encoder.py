@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +21,7 @@ class PatchEncoder(nn.Module):
         num_heads: Heads of each.
     """
 
-    def __init__(  # noqa: PLR0913 - flat arguments, each one a size
+    def __init__(
         self,
         *,
         channels: int,
@@ -51,15 +54,72 @@ class PatchEncoder(nn.Module):
         return self.norm(self.blocks(tokens + self.places))
 
 
+class DinoEncoder(nn.Module):
+    """A DINOv2 for images with any number of channels, and a projection of its patch tokens.
+
+    Args:
+        channels: Channels of the image.
+        size_px: Edge of the image, a multiple of the patch.
+        width: Width of the tokens.
+        config: Arguments of transformers' ``Dinov2Config``.
+    """
+
+    def __init__(
+        self, *, channels: int, size_px: int, width: int, config: Mapping[str, Any]
+    ) -> None:
+        super().__init__()
+        from transformers import Dinov2Config, Dinov2Model
+
+        self.model = Dinov2Model(Dinov2Config(**{**config, "num_channels": channels}))
+        # No loss reaches the token that stands for a masked patch.
+        self.model.embeddings.mask_token = None
+        patch_px = self.model.config.patch_size
+        if size_px % patch_px:
+            raise ValueError(f"patch_size {patch_px} of the DINOv2 must divide size_px {size_px}.")
+        self.num_tokens = (size_px // patch_px) ** 2
+        self.project = nn.Linear(self.model.config.hidden_size, width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode images (B, C, S, S); returns tokens (B, N, D)."""
+        return self.project(self.model(images).last_hidden_state[:, 1:])
+
+    def start_from(self, published: Mapping[str, Tensor]) -> None:
+        """Copy the weights of a DINOv2 for pictures; every channel starts from the mean of three.
+
+        Args:
+            published: State of a ``Dinov2Model`` with the same sizes.
+        """
+        own = self.model.state_dict()
+        name = "embeddings.patch_embeddings.projection.weight"
+        weights = {key: value for key, value in published.items() if key in own}
+        channels = own[name].shape[1]
+        weights[name] = published[name].mean(1, keepdim=True).repeat(1, channels, 1, 1)
+        weights[name] *= published[name].shape[1] / channels
+        self.model.load_state_dict(weights, strict=True)
+
+
+VisionEncoder = PatchEncoder | DinoEncoder
+
+
 def build_vision_encoder(
-    *, channels: int, size_px: int, width: int, patch_px: int, num_blocks: int, num_heads: int
-) -> PatchEncoder:
-    """Build the encoder of a policy's specification."""
-    return PatchEncoder(
-        channels=channels,
-        size_px=size_px,
-        patch_px=patch_px,
-        width=width,
-        num_blocks=num_blocks,
-        num_heads=num_heads,
-    )
+    *,
+    channels: int,
+    size_px: int,
+    width: int,
+    kind: str,
+    **sizes: Any,  # noqa: ANN401
+) -> VisionEncoder:
+    """Build the encoder of a policy's specification.
+
+    Args:
+        channels: Channels of the image.
+        size_px: Edge of the image.
+        width: Width of the tokens.
+        kind: ``patches`` or ``dinov2``.
+        **sizes: Further arguments of ``PatchEncoder`` or ``DinoEncoder``.
+    """
+    if kind == "patches":
+        return PatchEncoder(channels=channels, size_px=size_px, width=width, **sizes)
+    if kind == "dinov2":
+        return DinoEncoder(channels=channels, size_px=size_px, width=width, **sizes)
+    raise ValueError(f"An encoder must be of kind patches or dinov2, got {kind!r}.")

@@ -40,9 +40,7 @@ class NavDpReport:
     episodes: pd.DataFrame
 
 
-def render_navdp_report(
-    report: NavDpReport, maps: GroundMaps, num_samples: int, seed: int
-) -> str:
+def render_navdp_report(report: NavDpReport, maps: GroundMaps, num_samples: int, seed: int) -> str:
     """Return the page as HTML.
 
     Args:
@@ -104,10 +102,10 @@ def _frame_blocks(metrics: dict[str, Any]) -> list[Block]:
         fan_table(metrics),
         Text(
             f"The critic orders the trajectories of a frame as the formula does with a rank "
-            f"correlation of {known} (mean over {point['num_ranked']} frames, goal as a place), and "
-            f"tells recorded paths from turned ones with an AUC of {auc}; the formula itself, which "
-            f"knows all obstacles, reaches {limit}. Its choice loses {point['regret']:.3f} against the "
-            f"best of the fan, a choice by chance {point['chance_regret']:.3f}."
+            f"correlation of {known} (mean over {point['num_ranked']} frames, goal as a place), "
+            f"and tells recorded paths from turned ones with an AUC of {auc}; the formula itself, "
+            f"which knows all obstacles, reaches {limit}. Its choice loses {point['regret']:.3f} "
+            f"against the best of the fan, a choice by chance {point['chance_regret']:.3f}."
         ),
     ]
 

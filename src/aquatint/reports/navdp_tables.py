@@ -50,9 +50,9 @@ def loop_table(rollout: dict[str, Any], name: str) -> Table:
     ]
     head = [_TABLES[name], "success", "SPL", "collided", "collisions", "error", "length", "nDTW"]
     note = (
-        "Success: ended by itself within the radius of the goal. Collided: share of episodes with a "
-        "collision; an agent that runs into something stays where it is and plans anew. Without a "
-        "goal nothing can succeed by more than chance. Below success: its 95 % Wilson interval."
+        "Success: ended by itself within the radius of the goal. Collided: share of episodes with "
+        "a collision; an agent that runs into something stays where it is and plans anew. Without "
+        "a goal nothing can succeed by more than chance. Below success: its 95 % Wilson interval."
     )
     return Table(head, rows, note)
 

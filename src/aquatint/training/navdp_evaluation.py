@@ -66,8 +66,8 @@ def predict_fans(
     Returns:
         One row for each frame and kind: ids, ``goal`` and ``label`` as seen from the frame, ``fan``
         (K, H, 3) flat in metres and radians, ``values`` by the critic and ``true_values`` by the
-        formula (K,), ``clearances_m`` (K,) to the nearest obstacle, ``has_collided`` (K,), and of the
-        label and the turned label ``own_value`` and ``turned_value`` with their truth.
+        formula (K,), ``clearances_m`` (K,) to the nearest obstacle, ``has_collided`` (K,), and of
+        the label and the turned label ``own_value`` and ``turned_value`` with their truth.
     """
     labels = label_rule_of(checkpoint)
     device = prepare_device(run)
@@ -235,4 +235,3 @@ def _choice_metrics(rows: pd.DataFrame, chosen: NDArray[np.int64] | None) -> dic
         "collision_share_interval": group_bootstrap_interval(collided, groups),
         "clearance_m": float(clearance[np.isfinite(clearance)].mean()),
     }
-

@@ -61,7 +61,7 @@ def fly_all(
     return simulator.results()
 
 
-def roll_out_navdp(
+def roll_out_navdp(  # noqa: PLR0913 - the world, the policy, its eyes, and the rules
     simulator: PlannerSimulator,
     encoder: TeacherSource,
     checkpoint: Checkpoint,
@@ -131,9 +131,7 @@ def summarise_rollout(episodes: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
-def compare_pairs(
-    episodes: pd.DataFrame, pairs: Sequence[tuple[str, str]]
-) -> list[dict[str, Any]]:
+def compare_pairs(episodes: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """Return differences of success and collisions on the same episodes, intervals by town.
 
     Args:

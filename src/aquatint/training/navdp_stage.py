@@ -18,11 +18,13 @@ from aquatint.params import RunParams, StageParams
 from aquatint.training.checkpoint import Checkpoint, load_weights
 from aquatint.training.fit import fit
 from aquatint.training.lineage import conditions, fingerprint, stage_record, table_digest
-from aquatint.training.navdp_sampling import sample_fan, start_noise
 from aquatint.training.navdp_samples import Choice, LabelRule, NavDpData, NavDpSamples, label_recipe
+from aquatint.training.navdp_sampling import sample_fan, start_noise
 from aquatint.training.objective import Objective, Opening
 from aquatint.training.precision import prepare_device, to_device
 from aquatint.training.state import TrainingStateFolder
+
+_ENCODERS = ("depth_encoder", "goal_encoder")
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,9 @@ class NavDpPlan:
 def compute_navdp_losses(model: NavDpPolicy, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the terms of a batch, unweighted.
 
-    ``action``: error of what is predicted, half without a goal and half with one. ``critic``: error of the
-    value of the path and of the turned path. ``goal``: error of the place that is read off the
-    picture of the goal, and off its mark, half each.
+    ``action``: error of what is predicted, half without a goal and half with one. ``critic``: error
+    of the value of the path and of the turned path. ``goal``: error of the place that is read off
+    the picture of the goal, and off its mark, half each.
     """
     seen = model.see(batch["rgb"], batch["depth"])
     goals = model.embed_goals(batch)
@@ -65,20 +67,19 @@ def compute_navdp_losses(model: NavDpPolicy, batch: dict[str, Tensor]) -> dict[s
     predicted = model.decoder.predict(
         torch.cat(noisy), torch.cat([timesteps[:, 0], timesteps[:, 1]]), torch.cat([without, told])
     )
-    target = torch.cat(
-        [model.diffusion.target(batch["actions"], noise[:, i]) for i in (0, 1)]
-    )
+    target = torch.cat([model.diffusion.target(batch["actions"], noise[:, i]) for i in (0, 1)])
     weights = torch.cat([batch["imitates"], batch["imitates"]])
     judged = torch.cat([batch["actions"], batch["rotated"]])
     values = model.decoder.value(judged, torch.cat([without, without]))
     own, turned = values.float().chunk(2)
-    asides = (model.image_aside(goals.image), model.pixel_aside(goals.pixel))
+    image, pixel = model.image_aside(goals.image), model.pixel_aside(goals.pixel)
     return {
         # Equal halves: the mean over both is half of each.
         "action": denoising_error(predicted.float(), target, weights),
         "critic": squared_error(own, batch["value"])
         + squared_error(turned, batch["rotated_value"]),
-        "goal": sum(0.5 * squared_error(aside.float(), batch["point"]) for aside in asides),
+        "goal": 0.5 * squared_error(image.float(), batch["point"])
+        + 0.5 * squared_error(pixel.float(), batch["point"]),
     }
 
 
@@ -105,9 +106,10 @@ def train_policy(
     samples = NavDpSamples(data, plan.rule, chosen)
     val = NavDpSamples(data, plan.rule, Choice("val", max_samples=plan.num_val_samples, seed=seed))
     first = samples.batch(torch.tensor([0]))
+    published = _published(plan, encoder)
     spec = {
         "model": {
-            **plan.model,
+            **_with_config(plan.model, published),
             "rgb_width": first["rgb"].shape[-1],
             "num_rgb_tokens": first["rgb"].shape[-2],
             "memory_size": plan.rule.memory_size,
@@ -118,6 +120,8 @@ def train_policy(
     }
     torch.manual_seed(seed)
     model = build_policy(spec)
+    if published:
+        model.start_from(published.state_dict())
     names = [name for name, _ in model.named_parameters()]
 
     def begin_epoch(epoch: int) -> None:
@@ -134,6 +138,33 @@ def train_policy(
     return checkpoint, pd.DataFrame(result.history)
 
 
+def _published(plan: NavDpPlan, encoder: TeacherSource) -> Any:  # noqa: ANN401 - Dinov2Model
+    """The DINOv2 that trainable encoders begin with; None where none of them is one."""
+    if all(plan.model[name]["kind"] != "dinov2" for name in _ENCODERS):
+        return None
+    if encoder.source != "folder":
+        raise ValueError(
+            "An encoder of kind dinov2 begins with the weights of navdp.data.rgb_encoder, which "
+            "has none: give it source folder or hub, or take kind patches."
+        )
+    from aquatint.models.published_teachers import load_model
+
+    return load_model(encoder, "cpu")
+
+
+def _with_config(model: Mapping[str, Any], published: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Sizes of a policy, with the configuration of its DINOv2s: a checkpoint needs no folder."""
+    config = published.config.to_diff_dict() if published else {}
+    return {
+        **model,
+        **{
+            name: {**model[name], "config": config}
+            for name in _ENCODERS
+            if model[name]["kind"] == "dinov2"
+        },
+    }
+
+
 def _validation(
     val: NavDpSamples, plan: NavDpPlan, run: RunParams
 ) -> Callable[[NavDpPolicy], dict[str, float]]:
@@ -146,7 +177,8 @@ def _validation(
         for positions in torch.arange(len(val)).split(plan.params.batch_size):
             batch = to_device(val.batch(positions), device)
             fan = sample_fan(model, batch, "point", starts[positions].to(device))
-            gaps = (fan.actions[:, 0] - batch["actions"]).cumsum(1)[..., :2] / plan.rule.action_scale
+            gaps = (fan.actions[:, 0] - batch["actions"]).cumsum(1)[..., :2]
+            gaps = gaps / plan.rule.action_scale
             counted = batch["imitates"].bool()
             errors += gaps.norm(dim=-1).mean(1)[counted].tolist()
             none = model.condition(fan.seen, None)

@@ -47,7 +47,7 @@ class TownPathsSpec:
         size_px: Edge of the frames.
         seed: Seed of everything.
         min_blocked_share: Least share of a town's middle that obstacles take.
-        rule: Fields of ``PathRule`` that differ; in unseen towns nothing collides and no gust blows.
+        rule: Fields of ``PathRule`` that differ; in unseen towns nothing collides, no gust blows.
         has_flaws: Whether some files have the faults of real data, listed in ``world.json``.
     """
 

@@ -1,4 +1,4 @@
-"""Closed loop over cluttered towns: agents follow trajectories of their own until they are there."""
+"""Closed loop over cluttered towns: agents follow trajectories of their own to a goal."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def read_path_recordings(
     return found.paths, found.frames, found.obstacles, found.rejects, summarise_paths(found)
 
 
-def encode_rgb(
+def encode_rgb(  # noqa: PLR0913 - one argument for each catalog entry
     recordings: PathRecordings,
     frames: pd.DataFrame,
     store: FeatureStore,
@@ -126,8 +126,8 @@ def build_model_spec(params: ModelParams, horizon: int) -> dict[str, Any]:
         "queries_per_frame": params.queries_per_frame,
         "width": params.token_dim,
         "num_reader_blocks": params.num_reader_blocks,
-        "depth_encoder": params.depth_encoder.model_dump(),
-        "goal_encoder": params.goal_encoder.model_dump(),
+        "depth_encoder": params.depth_encoder.model_dump(exclude_none=True),
+        "goal_encoder": params.goal_encoder.model_dump(exclude_none=True),
         "decoder": {
             "horizon": horizon,
             "num_blocks": params.temporal_depth,

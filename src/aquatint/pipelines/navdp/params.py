@@ -13,7 +13,6 @@ from pydantic import (
     model_validator,
 )
 
-
 from aquatint.params import Params, StageParams
 
 
@@ -85,11 +84,22 @@ class LabelParams(Params):
 
 
 class EncoderParams(Params):
-    """Trainable encoders of depth and goals."""
+    """A trainable encoder of depth or of goals."""
 
-    patch_px: PositiveInt
-    num_blocks: PositiveInt
-    num_heads: PositiveInt
+    kind: Literal["patches", "dinov2"]  # dinov2 begins with the weights of data.rgb_encoder
+    patch_px: PositiveInt | None = None
+    num_blocks: PositiveInt | None = None
+    num_heads: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _sizes_go_with_the_kind(self) -> EncoderParams:
+        given = [name for name in ("patch_px", "num_blocks", "num_heads") if getattr(self, name)]
+        if len(given) != (3 if self.kind == "patches" else 0):
+            raise ValueError(
+                f"kind patches needs patch_px, num_blocks and num_heads, dinov2 none of them; got "
+                f"{self.kind} with {', '.join(given) or 'none'}."
+            )
+        return self
 
 
 class DiffusionParams(Params):
@@ -118,10 +128,11 @@ class ModelParams(Params):
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelParams:
         for name in ("", "depth_encoder", "goal_encoder"):
-            heads = (getattr(self, name) if name else self).num_heads
+            heads = (getattr(self, name) if name else self).num_heads or 1
             if self.token_dim % heads:
                 raise ValueError(
-                    f"token_dim {self.token_dim} must be a multiple of num_heads {heads} of {name or 'model'}."
+                    f"token_dim {self.token_dim} must be a multiple of num_heads {heads} of "
+                    f"{name or 'model'}."
                 )
         return self
 
