@@ -107,13 +107,8 @@ def _read_header(content: bytes, name: str) -> _Header:
             num_points = int(count)
         case words:
             raise RuleViolation(RULE_PLY, f"{name}: first element {' '.join(words)!r}")
-    properties = [
-        (words[-1], _TYPES.get(words[1], ""))
-        for words in own
-        if words[:1] == ["property"] and words[1:]
-    ]
-    wrong = [" ".join(words) for words in own if words[:1] == ["property"]
-             and (len(words) != 3 or words[1] not in _TYPES)]  # fmt: skip
+    stated = [words for words in own if words[:1] == ["property"]]
+    wrong = [words for words in stated if len(words) != 3 or words[1] not in _TYPES]
     if wrong:
         raise RuleViolation(RULE_PLY, f"{name}: {' '.join(wrong[0])}")
     properties = [(words[2], _TYPES[words[1]]) for words in stated]
