@@ -176,14 +176,12 @@ def _tasks_of(record: Mapping[str, Any], first: int) -> list[dict[str, Any]]:
     return [
         {
             "task_index": first + number,
-            "task": episode.get("instruction", {}).get("instruction_text"),
-            "instruction_tokens": _as_list(
-                episode.get("instruction", {}).get("instruction_tokens")
-            ),
+            "task": told.get("instruction_text"),
+            "instruction_tokens": _as_list(told.get("instruction_tokens")),
             "finish_status": record["finish_status"],
             "fail_reason": record.get("fail_reason", ""),
         }
-        for number, words in enumerate(told)
+        for number, told in enumerate(episode.get("instruction", {}) for episode in listed)
     ]
 
 
