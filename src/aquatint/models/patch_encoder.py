@@ -37,8 +37,8 @@ class PatchEncoder(nn.Module):
         half = patch_px // 2
         # Two steps: a single projection of a patch is linear in depth, and sees no edge in it.
         self.patches = nn.Sequential(
-            nn.Conv2d(channels, width // 2, 2, 2), nn.GELU(),
-            nn.Conv2d(width // 2, width, half, half),
+            nn.Conv2d(channels, width // 4, 2, 2), nn.GELU(),
+            nn.Conv2d(width // 4, width, half, half),
         )  # fmt: skip
         self.num_tokens = (size_px // patch_px) ** 2
         self.places = nn.Parameter(0.02 * torch.randn(1, self.num_tokens, width))

@@ -47,7 +47,7 @@ class TownPathsSpec:
         size_px: Edge of the frames.
         seed: Seed of everything.
         min_blocked_share: Least share of a town's middle that obstacles take.
-        rule: Fields of ``PathRule`` that differ; in unseen towns nothing collides, no gust blows.
+        rule: Fields of ``PathRule`` that differ over towns to train on.
         has_flaws: Whether some files have the faults of real data, listed in ``world.json``.
     """
 
@@ -77,10 +77,8 @@ class TownPathsSpec:
 
     def path_rule(self, *, is_unseen: bool) -> PathRule:
         """What paths are drawn over a town."""
-        if is_unseen:
-            own = {**(self.rule or {}), "colliding_share": 0.0, "gust_share": 0.0}
-            return PathRule(**own)
-        return PathRule(**(self.rule or {}))
+        # Episodes are the same, whatever one trains on.
+        return PathRule() if is_unseen else PathRule(**(self.rule or {}))
 
 
 def write_paths(folder: Path, spec: TownPathsSpec, num_processes: int = 2) -> None:

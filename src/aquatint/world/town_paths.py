@@ -10,11 +10,10 @@ from scipy.ndimage import gaussian_filter1d
 from aquatint.world.arrays import FloatArray, Rng
 from aquatint.world.town_map import TownMap
 
-_MAX_TRIES = 200
+_MAX_TRIES = 400
 _FINE_M = 0.5
 _HALF_AREA_M = 52.0
 _INSIDE_M = 3.0
-_MAX_LOOK_RAD = np.radians(40.0)
 _LOOK_DECAY, _LOOK_NOISE_RAD = 0.6, np.radians(5.0)
 
 
@@ -29,6 +28,9 @@ class PathRule:
         detour_share: Share of paths of which the straight way is blocked, where a town has some.
         colliding_share: Share of paths that go straight, and so into what stands there.
         gust_share: Share of frames at which the agent is turned away from its way.
+        near_share: Share of paths that begin beside an obstacle: a policy that got there has to
+            know the way on.
+        max_look_deg: Largest angle between its way and where it looks, at the start and by a gust.
     """
 
     spacing_m: float = 2.0
@@ -37,6 +39,8 @@ class PathRule:
     detour_share: float = 0.7
     colliding_share: float = 0.0
     gust_share: float = 0.0
+    near_share: float = 0.0
+    max_look_deg: float = 40.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,10 @@ class PathPlanner:
     def __init__(self, town: TownMap, wide: TownMap) -> None:
         self.town, self._wide = town, wide
 
+    def is_clear(self, place: FloatArray) -> bool:
+        """Whether a place of shape (2,) keeps the larger distance."""
+        return bool(self._wide.is_free(place[None])[0])
+
     def plan(self, start: FloatArray, goal: FloatArray) -> FloatArray | None:
         """Return points half a metre apart from start to goal, (N, 2); None without a way."""
         begin, end = self._clear(start), self._clear(goal)
@@ -84,7 +92,7 @@ class PathPlanner:
 
     def _clear(self, place: FloatArray) -> FloatArray | None:
         """The nearest place with more distance, to which the way is free; None if there is none."""
-        if self._wide.is_free(place[None])[0]:
+        if self.is_clear(place):
             return place
         angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         for radius in (1.0, 2.0, 3.0):
@@ -132,6 +140,7 @@ def sample_path(planner: PathPlanner, rng: Rng, rule: PathRule) -> TownPath | No
         rule: What paths are drawn.
     """
     wants_collision = rng.random() < rule.colliding_share
+    wants_near = rng.random() < rule.near_share
     wants_detour = wants_collision or rng.random() < rule.detour_share
     for attempt in range(_MAX_TRIES):
         start = rng.uniform(-_HALF_AREA_M, _HALF_AREA_M, 2)
@@ -140,6 +149,8 @@ def sample_path(planner: PathPlanner, rng: Rng, rule: PathRule) -> TownPath | No
         goal = start + distance_m * np.array([np.cos(angle), np.sin(angle)])
         ends = np.stack([start, goal])
         if np.abs(goal).max() > _HALF_AREA_M or not planner.town.is_free(ends).all():
+            continue
+        if wants_near and planner.is_clear(start):
             continue
         is_detour = not planner.town.is_way_free(start, goal)
         # In an open town there may be none: half the tries are for any path.
@@ -150,7 +161,7 @@ def sample_path(planner: PathPlanner, rng: Rng, rule: PathRule) -> TownPath | No
             continue
         is_colliding = wants_collision and is_detour
         flown = _straight_into(planner.town, start, goal) if is_colliding else way
-        states = _look_about(resample(flown, rule.spacing_m), rng, rule.gust_share)
+        states = _look_about(resample(flown, rule.spacing_m), rng, rule)
         return TownPath(states, goal, length_of(way), is_detour, is_colliding)
     return None
 
@@ -162,16 +173,17 @@ def _straight_into(town: TownMap, start: FloatArray, goal: FloatArray) -> FloatA
     return fine[: blocked + round(_INSIDE_M / _FINE_M) + 1]
 
 
-def _look_about(points: FloatArray, rng: Rng, gust_share: float) -> FloatArray:
+def _look_about(points: FloatArray, rng: Rng, rule: PathRule) -> FloatArray:
     """Give every point a heading along the way, and turn the agent away from it now and then."""
     ahead = np.diff(points, axis=0)
     ahead = np.concatenate([ahead, ahead[-1:]])
     headings = np.arctan2(ahead[:, 1], ahead[:, 0])
-    away = rng.uniform(-_MAX_LOOK_RAD, _MAX_LOOK_RAD)
+    most = np.radians(rule.max_look_deg)
+    away = rng.uniform(-most, most)
     for frame in range(len(points)):
         headings[frame] += away
-        gust = rng.random() < gust_share
-        away = rng.uniform(-_MAX_LOOK_RAD, _MAX_LOOK_RAD) if gust else _LOOK_DECAY * away
+        gust = rng.random() < rule.gust_share
+        away = rng.uniform(-most, most) if gust else _LOOK_DECAY * away
         away += _LOOK_NOISE_RAD * rng.standard_normal()
     wrapped = (headings + np.pi) % (2 * np.pi) - np.pi
     return np.concatenate([points, wrapped[:, None]], axis=1)

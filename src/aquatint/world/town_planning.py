@@ -125,7 +125,8 @@ class PlanningSimulator:
         for run in (self._runs[number] for number in agents):
             state = run.states[-1]
             way = run.planner.plan(state[:2], run.goal)
-            points = resample(way, spacing_m)[1:] if way is not None else state[None, :2]
+            points = resample(way, spacing_m) if way is not None else state[None, :2]
+            points = points[1:] if len(points) > 1 else points  # at the goal there is no way left
             points = points[np.minimum(np.arange(horizon), len(points) - 1)]
             steps = np.diff(np.concatenate([state[None, :2], points]), axis=0)
             headings = np.arctan2(steps[:, 1], steps[:, 0])
