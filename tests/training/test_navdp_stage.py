@@ -127,7 +127,7 @@ def test_eight_samples_are_learnt(data):
     kept = [i for i in range(len(samples)) if not samples.truth(i)["is_colliding"]][:8]
     torch.manual_seed(0)
     first = samples.batch(torch.tensor(kept))
-    spec = {"model": {**MODEL, "rgb_width": 32, "num_rgb_tokens": 5, "memory_size": 2,
+    spec = {"model": {**MODEL, "width": 32, "rgb_width": 32, "num_rgb_tokens": 5, "memory_size": 2,
                       "depth_px": 12, "picture_px": 12}}  # fmt: skip
     model = build_policy(spec)
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
