@@ -13,10 +13,12 @@ from aquatint.data.navdp_paths import (
     RULE_OBSTACLES,
     RULE_POSES,
     RULE_TABLE,
+    read_paths,
+)
+from aquatint.data.navdp_tables import (
     check_frames,
     check_obstacles,
     check_paths,
-    read_paths,
     summarise_paths,
 )
 from aquatint.data.point_cloud import PointCloud, write_ply

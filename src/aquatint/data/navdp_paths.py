@@ -22,9 +22,15 @@ from numpy.typing import NDArray
 from aquatint.data.image_files import inspect_image
 from aquatint.data.json_lines import read_json_lines
 from aquatint.data.navdp_index import read_index
+from aquatint.data.navdp_tables import (
+    FRAME_DTYPES,
+    OBSTACLE_DTYPES,
+    PATH_DTYPES,
+    PathRecords,
+)
 from aquatint.data.point_cloud import read_ply
 from aquatint.data.rejects import ReadMode, RejectLog, RuleViolation
-from aquatint.data.tables import SPLITS, check_table
+from aquatint.data.tables import SPLITS
 from aquatint.data.trajectories import read_depth
 from aquatint.geometry.poses import CameraAxes, is_pose, planar_poses, to_opencv_axes
 
@@ -38,34 +44,6 @@ RULE_OBSTACLES = "must have obstacles: points painted near (0, 0, 0.5)"
 _POSES, _CAMERA, _MOUNT = "action", "observation.camera_intrinsic", "observation.camera_extrinsic"
 _MAX_PIXELS = 4_000_000
 _NUMBER = re.compile(r"\d+")
-
-PATH_DTYPES = {
-    "path_id": "str",
-    "scene_id": "str",
-    "split": "str",
-    "num_frames": "int64",
-    "length_m": "float64",
-    "camera_height_m": "float64",
-    "focal_x_px": "float64",
-    "focal_y_px": "float64",
-    "center_x_px": "float64",
-    "center_y_px": "float64",
-    "width_px": "int64",
-    "height_px": "int64",
-    "pitch_down_rad": "float64",
-}
-FRAME_DTYPES = {
-    "path_id": "str",
-    "frame": "int64",
-    "x_m": "float64",
-    "y_m": "float64",
-    "heading_rad": "float64",
-    "rgb_path": "str",
-    "depth_path": "str",
-    "rgb_sha256": "str",
-    "depth_sha256": "str",
-}
-OBSTACLE_DTYPES = {"scene_id": "str", "x_m": "float64", "y_m": "float64"}
 
 
 @dataclass(frozen=True)
@@ -109,23 +87,6 @@ class PathReadRule:
         if share < self.test_fraction:
             return "test"
         return "val" if share < self.test_fraction + self.val_fraction else "train"
-
-
-@dataclass(frozen=True, eq=False)
-class PathRecords:
-    """Paths as tables.
-
-    Attributes:
-        paths: One row for each path, ``PATH_DTYPES``.
-        frames: One row for each frame, ``FRAME_DTYPES``; files relative to the root.
-        obstacles: Obstacles over the ground, ``OBSTACLE_DTYPES``.
-        rejects: Findings.
-    """
-
-    paths: pd.DataFrame
-    frames: pd.DataFrame
-    obstacles: pd.DataFrame
-    rejects: pd.DataFrame
 
 
 def read_paths(root: Path, rule: PathReadRule, index_file: Path | None = None) -> PathRecords:
@@ -345,49 +306,3 @@ def _check_depth(root: Path, path: str, rule: PathReadRule) -> str:
     if not ((depth_m >= rule.min_depth_m) & (depth_m <= rule.max_depth_m)).any():
         raise RuleViolation(RULE_DEPTH, f"{path}: nothing in range")
     return hashlib.sha256((root / path).read_bytes()).hexdigest()
-
-
-def check_paths(table: pd.DataFrame) -> None:
-    """Check a table of paths.
-
-    Raises:
-        ValueError: If a column, an id, a split or a number of frames breaks its rule.
-    """
-    check_table("paths", table, PATH_DTYPES, ["path_id"], is_empty_allowed=False)
-    if not table["split"].isin(SPLITS).all() or (table["num_frames"] < 1).any():
-        raise ValueError(f"every path needs a split of {SPLITS} and at least one frame.")
-
-
-def check_frames(table: pd.DataFrame) -> None:
-    """Check a table of frames.
-
-    Raises:
-        ValueError: If a column is missing or a frame repeats.
-    """
-    check_table("frames", table, FRAME_DTYPES, ["path_id", "frame"], is_empty_allowed=False)
-
-
-def check_obstacles(table: pd.DataFrame) -> None:
-    """Check a table of obstacles.
-
-    Raises:
-        ValueError: If a column is missing or a place is not finite.
-    """
-    check_table("obstacles", table, OBSTACLE_DTYPES, ["scene_id", "x_m", "y_m"])
-    if not np.isfinite(table[["x_m", "y_m"]].to_numpy()).all():
-        raise ValueError("every obstacle needs a finite place.")
-
-
-def summarise_paths(found: PathRecords) -> dict[str, Any]:
-    """Count paths, scenes, frames and obstacles by split, and what was left out."""
-    paths = found.paths
-    split_of = paths.drop_duplicates("scene_id").set_index("scene_id")["split"]
-    obstacles = found.obstacles["scene_id"].map(split_of)
-    return {
-        "paths": {str(k): int(v) for k, v in paths["split"].value_counts().items()},
-        "scenes": {str(k): int(v) for k, v in split_of.value_counts().items()},
-        "frames": {str(k): int(v) for k, v in paths.groupby("split")["num_frames"].sum().items()},
-        "obstacles": {str(k): int(v) for k, v in obstacles.value_counts().items()},
-        "mean_length_m": float(paths["length_m"].mean()),
-        "findings": {str(k): int(v) for k, v in found.rejects["rule"].value_counts().items()},
-    }

@@ -29,7 +29,8 @@ def read_path_recordings(
     recordings: PathRecordings, params: ReadingParams
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Read paths, frames and obstacles; return them, rejects, and what was counted."""
-    from aquatint.data.navdp_paths import PathReadRule, read_paths, summarise_paths
+    from aquatint.data.navdp_paths import PathReadRule, read_paths
+    from aquatint.data.navdp_tables import summarise_paths
 
     values = params.model_dump(exclude={"splits"}) | params.splits.model_dump()
     index = Path(recordings.index_file) if recordings.index_file else None
