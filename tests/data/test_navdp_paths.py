@@ -161,6 +161,13 @@ def test_an_index_says_what_is_read(root):
     index.write_text(json.dumps({**content, "trajectory_rgb_path": []}))
     with pytest.raises(ValueError, match="all as long"):
         read_paths(root, splits(), index)
-    index.write_text(json.dumps({f"trajectory_{name}": ["../../etc/passwd"] for name in lists}))
+    index.write_text(
+        json.dumps(
+            {
+                f"trajectory_{name}": ["../train/data/chunk-000/episode_000000.parquet"]
+                for name in lists
+            }
+        )
+    )
     with pytest.raises(ValueError, match="below"):
         read_paths(root, splits(), index)
