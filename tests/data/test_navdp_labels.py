@@ -41,6 +41,19 @@ def test_values_are_the_formula_in_loops():
         assert value == pytest.approx(-5 * share + 0.5 * gain)
 
 
+def test_a_way_around_a_wall_is_worth_more_than_one_into_it():
+    wall = np.column_stack([np.full(13, 5.0), np.linspace(-3, 3, 13)])
+    rule = CriticRule(1.0, 5.0, 0.05, 2.0)
+    field = ObstacleField(wall)
+    along = np.arange(1.0, 11.0)
+    into = np.column_stack([along, np.zeros(10)])
+    around = np.column_stack([along, np.minimum(1.5 * along, 6.0)])
+    values = critic_values(field.distances_m(np.stack([into, around])), rule)
+    # Into it: only the waypoint on the wall is nearer than 1 m, and 4 m become 5 m.
+    assert values[0] == pytest.approx(-5 * 0.1 + 0.05 * (5 - 4))
+    assert values[1] > 0 > values[0]
+
+
 def test_distances_are_l1_to_the_nearest_obstacle():
     rng = np.random.default_rng(1)
     places, points = rng.uniform(-5, 5, (40, 2)), rng.uniform(-5, 5, (3, 7, 2))

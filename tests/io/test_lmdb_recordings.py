@@ -13,8 +13,9 @@ from aquatint.data.flight_records import RecordRule, read_records
 from aquatint.io.trajectories import LmdbRecordingsDataset
 
 lmdb = pytest.importorskip("lmdb")
+ACTIONS = [1, 1, 2, 1, 3] * 4 + [1, 1, 1, 1, 0]
 RULE = RecordRule("strict", 0.0, True, 3, 2, 200)
-LENGTH = 4
+LENGTH = 25
 
 
 def packed(array):
@@ -35,7 +36,7 @@ def record(seed=0, **changes):
                        "yaw": packed(np.linspace(0, 7, LENGTH))},
         "progress": packed(np.linspace(0, 1, LENGTH)),
         "step": packed(np.arange(LENGTH)),
-        "action": packed(np.array([1, 2, 1, 0])),
+        "action": packed(np.array(ACTIONS)),
     }  # fmt: skip
     told = {"scan": "house", "instruction": {"instruction_text": "Go on.",
                                              "instruction_tokens": [3, 4, 0, 0]}}  # fmt: skip
@@ -67,7 +68,7 @@ def test_records_are_read_as_files_are(dataset):
     found = read_records(Path(handle.root), RULE)
     assert len(found.records) == 6
     assert len(found.instructions) == 12
-    assert found.steps.groupby("flight_id")["action"].apply(list).iloc[0] == [1, 2, 1, 0]
+    assert found.steps.groupby("flight_id")["action"].apply(list).iloc[0] == ACTIONS
     assert found.steps["yaw_rad"].abs().max() <= np.pi
     frames = np.load(f"{handle.root}/{found.records['rgb_path'].iloc[0]}")
     own = record(0)["episode_data"]["camera_info"]["pano_camera_0"]["rgb"][b"data"]
@@ -82,7 +83,7 @@ def test_records_are_read_as_files_are(dataset):
         ({"a": 1}, "msgpack map"),
         (record(progress=packed(np.zeros(2))), "different lengths"),
         (record(action=None), "lacks episode_data.action"),
-        (record(action={**packed(np.zeros(4)), b"type": "|O"}), "plain numbers"),
+        (record(action={**packed(np.zeros(25)), b"type": "|O"}), "plain numbers"),
     ],
 )
 def test_a_broken_record_is_named(dataset, tmp_path, content, words):

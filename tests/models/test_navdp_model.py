@@ -69,6 +69,13 @@ def test_a_step_sees_no_later_one():
     assert not torch.allclose(before[:, 4:], after[:, 4:], atol=1e-3)
 
 
+def test_steps_are_told_apart_by_their_place():
+    model, condition = decoder(), torch.randn(1, 5, 16)
+    same = torch.ones(1, 6, 3)
+    found = model.predict(same, torch.tensor([2]), condition)
+    assert not torch.allclose(found[:, 1:], found[:, :-1], atol=1e-4)
+
+
 def test_the_critic_sees_neither_task_nor_time_but_what_is_seen():
     model, condition = decoder(), torch.randn(2, 5, 16)
     actions = torch.randn(2, 6, 3)

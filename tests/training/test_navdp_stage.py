@@ -118,6 +118,7 @@ def test_draws_depend_on_sample_and_epoch_alone(data):
 def test_a_share_of_the_samples_is_the_same_for_everybody(data):
     parts = [NavDpSamples(data, LABELS, Choice("train", percent=p)).ids for p in (30, 30, 70, 100)]
     assert parts[0] == parts[1]
+    assert parts[0] != NavDpSamples(data, LABELS, Choice("train", percent=30, seed=1)).ids
     assert set(parts[0]) < set(parts[2]) < set(parts[3])
     assert len(NavDpSamples(data, LABELS, Choice("train", max_samples=5)).ids) == 5
 
@@ -166,6 +167,20 @@ def test_losses_are_the_sum_over_parts_of_a_batch(data):
     for name, term in whole.items():
         mean = sum(part[name] for part in parts) / 2
         assert term.item() == pytest.approx(mean.item(), abs=1e-5), name
+
+
+def test_paths_that_collide_teach_no_action(data):
+    samples = NavDpSamples(data, LABELS, Choice("train"))
+    colliding = [i for i in range(len(samples)) if samples.truth(i)["is_colliding"]]
+    torch.manual_seed(0)
+    sizes = {"rgb_width": 32, "num_rgb_tokens": 5, "memory_size": 2, "depth_px": 12}
+    model = build_policy({"model": {**MODEL, **sizes, "picture_px": 12}})
+    terms = compute_navdp_losses(model, samples.batch(torch.tensor(colliding)))
+    assert terms["action"].item() == 0
+    terms["action"].backward(retain_graph=True)
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+    terms["critic"].backward()
+    assert model.decoder.critic_head.weight.grad.abs().max() > 0
 
 
 class Killed(BaseException):
