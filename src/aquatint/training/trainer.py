@@ -16,7 +16,7 @@ from aquatint.training.precision import prepare_device
 from aquatint.training.state import HistoryFile, restore_state, save_state
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 _BUILDERS: dict[str, Callable[..., Any]] = {}
@@ -94,7 +94,7 @@ class PolicyTrainer:
                 "several through training.launch, as docs/adding_a_recipe.md says."
             )
         torch.manual_seed(run.seed)
-        self.model: nn.Module = build_model(experiment.model_name, experiment.model)
+        self.model: Any = build_model(experiment.model_name, experiment.model)
         names = [name for name, tensor in self.model.named_parameters() if tensor.requires_grad]
         objective = Objective(samples, lambda model, batch: model.compute_losses(batch))
         opening = Opening({"model": names}, lambda epoch: {"model"})
