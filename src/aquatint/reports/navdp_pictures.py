@@ -17,6 +17,7 @@ from aquatint.reports.markup import TEMPLATES
 
 _FAN_PX, _MAP_PX = 300, 280
 _AHEAD_M, _BEHIND_M = 32.0, 4.0
+_LEAST_M = 8.0  # of the way to a goal: nearer ones hide what they are about
 _RAMP = ("#8f3b76", "#d9601a", "#f0b429", "#2e9e7b")
 _COLORS = {"expert": ("expert", "#1A7F4B"), "straight": ("straight to the goal", "#8B6FC0"),
            "point": ("NavDP, goal as a place", "#D9601A")}  # fmt: skip
@@ -33,6 +34,8 @@ def draw_fans(predictions: pd.DataFrame, obstacles: pd.DataFrame, num: int, seed
         seed: Decides which.
     """
     rows = predictions[(predictions["kind"] == "point") & ~predictions["is_colliding"]]
+    far = rows[rows["goal"].map(lambda goal: float(np.hypot(*goal[:2]))) > _LEAST_M]
+    rows = far if len(far) >= num else rows
     order = np.random.default_rng([seed, 88]).permutation(len(rows))
     # Those first whose straight way is blocked: elsewhere a fan is a line.
     blocked = _straight_collides(predictions)
@@ -70,7 +73,8 @@ def _fan_item(row: Any, obstacles: pd.DataFrame) -> dict[str, Any]:  # noqa: ANN
     seen = to_local_frame(np.column_stack([own, np.zeros(len(own))]), pose)[:, :2]
     half_m = (_AHEAD_M + _BEHIND_M) / 2
     near = seen[(np.abs(seen[:, 1]) < half_m) & (seen[:, 0] > -_BEHIND_M) & (seen[:, 0] < _AHEAD_M)]
-    cell = _FAN_PX / (_AHEAD_M + _BEHIND_M)
+    # Squares of a turned grid leave no gaps when they are as wide as its diagonal.
+    cell = 1.45 * _FAN_PX / (_AHEAD_M + _BEHIND_M)
     truths, collided = np.array(row["true_values"]), np.array(row["has_collided"])
     goal_m = float(np.hypot(*row["goal"][:2]))
     return {
