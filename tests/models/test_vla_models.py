@@ -30,7 +30,7 @@ def small_policy(kind="regression", strategy="cross_attention", **options):
         "vl_width": D,
         "sensor": small_sensor() if hears else None,
         "state": {"num_values": 4, "widths": (8,), "num_heads": 2, "num_blocks": 0, "dropout": 0.0},
-        "fusion": {"strategy": strategy, "num_heads": 2, "num_positions": T},
+        "fusion": {"strategy": strategy, "num_heads": 2, "places": [T, 2]},
         "expert": {"width": W, "horizon": 4, "action_width": 7, "num_blocks": 2, "num_heads": 2,
                    "feedforward_width": 16, "dropout": 0.0},
         "diffusion": {"num_train_timesteps": 20} if kind == "diffusion" else None,

@@ -21,7 +21,12 @@ from aquatint.training.vla_export import (
 from aquatint.training.vla_losses import ActionLosses
 from aquatint.training.vla_merge import merge_vla
 from aquatint.training.vla_model import build_vla, restore_vla
-from aquatint.training.vla_predict import choose_chunks, predict_chunks, probe_sensor
+from aquatint.training.vla_predict import (
+    choose_chunks,
+    predict_chunks,
+    probe_instruction,
+    probe_sensor,
+)
 from aquatint.training.vla_samples import RobotSteps, TrainingSteps
 from aquatint.training.vla_stage import compare_handover, train_vla
 from vla_fixture import plan_of, rules_of
@@ -116,10 +121,10 @@ def test_every_tensor_of_stage1_is_found_in_a_fresh_stage2(trained, vla_data, ru
     first, second, _, _ = trained[kind]
     model, groups = build_vla(vla_data.backbone, second.spec, run_params, is_live=True)
     take_over(model, first, groups)
-    parameters = dict(model.named_parameters())
+    tensors = model.state_dict()
     assert len(first.weights) > 20
     for name, tensor in first.weights.items():
-        assert torch.equal(parameters[name], tensor), name
+        assert torch.equal(tensors[name], tensor), name
     record = compare_handover(first, second.spec["policy"])
     assert (
         record["num_tensors"]
@@ -231,6 +236,14 @@ def test_a_random_prior_does_not_help(trained, vla_data, run_params):
     }
     assert errors["random_prior"] > errors["own"]
     assert not np.array_equal(found["own"], found["zeroed"])
+
+
+def test_another_instruction_is_another_than_a_step_s_own(trained, vla_data, run_params):
+    found = probe_instruction(trained["regression"][1], vla_data, run_params, 2, 16)
+    own = predict_chunks(trained["regression"][1], vla_data, run_params, ("test",), 2, 16)
+    before = np.stack(own["predicted"].to_list()).reshape(found["own"].shape)
+    assert np.allclose(found["own"], before, atol=0.05), "as the policy is judged elsewhere"
+    assert (np.abs(found["other"] - found["own"]).reshape(len(before), -1).max(1) > 0).all()
 
 
 def test_shuffled_actions_are_predicted_no_better_than_by_their_mean(trained, vla_data, run_params):
