@@ -47,11 +47,6 @@ class ObstacleField:
     def __init__(self, places: Floats) -> None:
         self._tree = KDTree(places) if len(places) else None
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is no obstacle."""
-        return self._tree is None
-
     def distances_m(self, points: Floats) -> Floats:
         """Return L1 distances of points from the nearest obstacle, inf without any.
 

@@ -155,8 +155,8 @@ class NavDpPolicy(nn.Module):
     def fill_slots(goals: Goals, mixtures: Tensor) -> Tensor:
         """Put goals into their slots by the number of the mixture (B,), shape (B, 3, D)."""
         stacked = torch.stack(goals, 1)
-        powers = len(GOAL_KINDS) ** torch.arange(NUM_SLOTS, device=mixtures.device)
-        kinds = mixtures[:, None] // powers % len(GOAL_KINDS)
+        table = torch.tensor([slot_kinds(number) for number in range(NUM_MIXTURES)])
+        kinds = table.to(mixtures.device)[mixtures]
         return stacked.gather(1, kinds[..., None].expand(-1, -1, stacked.shape[-1]))
 
     def condition(self, seen: Tensor, slots: Tensor | None) -> Tensor:

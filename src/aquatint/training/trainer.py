@@ -18,15 +18,16 @@ from aquatint.training.state import HistoryFile, restore_state, save_state
 if TYPE_CHECKING:
     from torch import Tensor
 
-Builder = TypeVar("Builder", bound=Callable[..., Any])
-_BUILDERS: dict[str, Callable[..., Any]] = {}
-
 
 class TrainableModel(Protocol):
     """A module that says what its losses are."""
 
     def compute_losses(self, batch: dict[str, Any]) -> LossTerms:
         """Unweighted terms by the names of ``IlCfg.loss_weights``."""
+
+
+Builder = TypeVar("Builder", bound=Callable[..., TrainableModel])
+_BUILDERS: dict[str, Callable[..., TrainableModel]] = {}
 
 
 def register_model(name: str) -> Callable[[Builder], Builder]:
