@@ -21,6 +21,7 @@ RECIPES = (
     "inspection_ablation",
     "pixel_goals",
     "cma",
+    "navdp",
     "vla_regression",
     "vla_diffusion",
     "covt",
@@ -36,7 +37,7 @@ def context(env, tmp_path, **params):
 
 def test_there_are_the_environments_that_the_docs_name():
     assert ENVIRONMENTS == [
-        "airborne", "base", "elpv", "internvl3_1b", "internvla_n1", "qwen2_5_vl_3b",
+        "airborne", "base", "elpv", "internnav", "internvl3_1b", "internvla_n1", "qwen2_5_vl_3b",
         "qwen2_5_vl_7b", "qwen2_vl_2b", "qwen2_vl_7b", "test",
     ]  # fmt: skip
 

@@ -11,7 +11,16 @@ import aquatint
 from aquatint.params import Params
 
 # Handed on as a whole to a constructor of the same argument names.
-HANDED_ON = {"ModelParams", "LoraParams", "ExpertParams", "SensorParams", "StateParams"}
+HANDED_ON = {
+    "ModelParams",
+    "LoraParams",
+    "ExpertParams",
+    "SensorParams",
+    "StateParams",
+    "DiffusionParams",
+    "CriticParams",
+    "EncoderParams",
+}
 
 
 def param_models():

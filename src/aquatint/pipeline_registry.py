@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from aquatint.pipelines import cma, covt, inspection, pixel_goals, robosense, two_stage, vla
+from aquatint.pipelines import (
+    cma,
+    covt,
+    inspection,
+    navdp,
+    pixel_goals,
+    robosense,
+    two_stage,
+    vla,
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -17,6 +26,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "inspection_dry_run": inspection.create_dry_run(),
         "inspection_ablation": inspection.create_ablation(),
         "cma": cma.create_pipeline(),
+        "navdp": navdp.create_pipeline(),
         "pixel_goals": pixel_goals.create_pipeline(),
         "vla_regression": vla.create_pipeline("vla_regression"),
         "vla_diffusion": vla.create_pipeline("vla_diffusion"),

@@ -89,6 +89,19 @@ class FlightRecordings:
 
 
 @dataclass(frozen=True)
+class PathRecordings:
+    """Paths in the layout of NavDP's data.
+
+    Attributes:
+        root: Folder of the groups.
+        index_file: Index of paths; only what it lists is read. Empty to read all that is there.
+    """
+
+    root: str
+    index_file: str = ""
+
+
+@dataclass(frozen=True)
 class RobotRecordings:
     """Robot episodes in any of the raw formats that the readers know.
 

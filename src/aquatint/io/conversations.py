@@ -203,7 +203,7 @@ class TeachersDataset(AbstractDataset[Any, dict[str, TeacherSource]]):
         Raises:
             DatasetError: If a folder is missing or a hub cannot be reached.
         """
-        return {name: _find_teacher(name, entry) for name, entry in self._teachers.items()}
+        return {name: find_teacher(name, entry) for name, entry in self._teachers.items()}
 
     def save(self, data: Any) -> None:  # noqa: ANN401 - Kedro's signature
         """Refuse: teachers are an input.
@@ -225,7 +225,16 @@ class TeachersDataset(AbstractDataset[Any, dict[str, TeacherSource]]):
         return {"teachers": self._teachers}
 
 
-def _find_teacher(name: str, entry: dict[str, Any]) -> TeacherSource:
+def find_teacher(name: str, entry: dict[str, Any]) -> TeacherSource:
+    """Return a handle on a frozen vision model, after a download where it lies on a hub.
+
+    Args:
+        name: Anchor whose kind of model it is.
+        entry: ``source`` and what it needs, as in ``TeachersDataset``.
+
+    Raises:
+        DatasetError: If the source is unknown, or its folder missing.
+    """
     from aquatint.io.backbones import download_folder
     from aquatint.models.backbone import folder_digest
 
@@ -241,7 +250,7 @@ def _find_teacher(name: str, entry: dict[str, Any]) -> TeacherSource:
             raise DatasetError(f"source of {name} must be world, folder or hub, got {other!r}.")
     if not folder.exists():
         raise DatasetError(
-            f"The {name} teacher needs {folder}, which is missing. Point covt.anchors.teachers at "
+            f"The {name} teacher needs {folder}, which is missing. Point its catalog entry at "
             "its folder (docs/recipes/covt.md)."
         )
     digest = file_digest(folder) if folder.is_file() else folder_digest(folder)

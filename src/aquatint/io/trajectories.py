@@ -1,18 +1,22 @@
 """Instruction-following trajectories: a user's own, those of the world, and labelled ones."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from kedro.io.core import DatasetError
 
+from aquatint.data.flight_records import SPLIT_OF_SET
 from aquatint.data.goal_tables import LabelledTrajectories
 from aquatint.data.sources import FlightRecordings, TrajectoryFolder
 from aquatint.io.artefact import ArtefactDataset
 from aquatint.io.folders import FolderDataset
 from aquatint.io.world import world_folder, write_once
+from aquatint.locks import one_builder
 from aquatint.storage import file_digest, publish_folder, verify_folder
 
+_UNPACKED = "unpacked.json"
 _COMPARED = {".jsonl", ".json", ".parquet"}
 
 
@@ -40,7 +44,7 @@ class TrajectoryFolderDataset(FolderDataset):
     @property
     def content_digest(self) -> str:
         """Digest of tables' content, and of names, sizes and times of the frames."""
-        return _state_digest(self.folder)
+        return state_digest(self.folder)
 
 
 class TownTrajectoriesDataset(TrajectoryFolderDataset):
@@ -117,7 +121,60 @@ class FlightRecordingsDataset(FolderDataset):
     @property
     def content_digest(self) -> str:
         """Digest of tables' content, and of names, sizes and times of the arrays."""
-        return _state_digest(self.folder)
+        return state_digest(self.folder)
+
+
+class LmdbRecordingsDataset(FlightRecordingsDataset):
+    """A user's own recordings in LMDB, laid out once as Parquet and arrays.
+
+    Args:
+        filepath: Folder with an LMDB for each scan set, ``<filepath>/{train,val_seen,val_unseen}``,
+            and ``embeddings.json.gz``.
+        unpacked: Folder below which they are laid out; it takes about as much space.
+        metadata: Kedro-Viz layer and other notes; not used here.
+    """
+
+    def __init__(
+        self, *, filepath: str, unpacked: str, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(filepath=filepath, metadata=metadata)
+        self._unpacked = unpacked
+
+    def load(self) -> FlightRecordings:
+        """Lay the recordings out unless they are, then hand out their folder.
+
+        Raises:
+            DatasetError: If a file is missing, or an LMDB cannot be read.
+        """
+        vectors = self.folder / "embeddings.json.gz"
+        sources = [self.folder / name / "data.mdb" for name in SPLIT_OF_SET]
+        missing = [str(path) for path in (*sources, vectors) if not path.is_file()]
+        if missing:
+            raise DatasetError(f"Recordings in LMDB lack {', '.join(missing)}.")
+        folder = Path(self._unpacked) / f"lmdb_{self.content_digest[:12]}"
+        if not (folder / _UNPACKED).is_file():
+            with one_builder(folder):
+                self._unpack(folder)
+        return FlightRecordings(str(folder), str(vectors))
+
+    def _unpack(self, folder: Path) -> None:
+        from aquatint.data.lmdb_records import lay_out
+        from aquatint.world.whole_folders import write_whole
+
+        def write(place: Path) -> None:
+            try:
+                counts = {name: lay_out(self.folder / name, place / name) for name in SPLIT_OF_SET}
+            except (ValueError, ImportError, OSError) as error:
+                raise DatasetError(str(error)) from error
+            (place / _UNPACKED).write_text(json.dumps(counts))
+
+        if not (folder / _UNPACKED).is_file():
+            write_whole(folder, _UNPACKED, write)
+
+    @property
+    def content_digest(self) -> str:
+        """Digest of sizes and times of the LMDBs, and of the vectors."""
+        return state_digest(self.folder)
 
 
 class TownRecordingsDataset(FlightRecordingsDataset):
@@ -195,7 +252,7 @@ def _ensure_records(folder: Path, spec: Any) -> None:  # noqa: ANN401 - imported
     write_once(folder, spec, is_complete, write_records)
 
 
-def _state_digest(folder: Path) -> str:
+def state_digest(folder: Path) -> str:
     """Digest of tables' and lists' content, and of names, sizes and times of all other files."""
     total = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 SamplerName = Literal["ddim", "ddpm"]
+PredictionType = Literal["epsilon", "sample"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class Diffusion:
         min_snr_gamma: Signal-to-noise ratio above which a noise level counts less, in proportion:
             where the answer is all but seen, nothing is learnt about its condition. None weighs all
             alike.
+        prediction_type: What the network says: ``epsilon``, the noise, or ``sample``, what is
+            clean. Of few timesteps the first hold hardly anything but noise, and a clean sample
+            computed from it has many times the network's error.
 
     References:
         Ho et al., "Denoising Diffusion Probabilistic Models", NeurIPS 2020,
@@ -44,13 +48,14 @@ class Diffusion:
     clip_sample: bool = True
     num_draws: int = 1
     min_snr_gamma: float | None = None
+    prediction_type: PredictionType = "epsilon"
 
     def scheduler(self) -> Any:  # noqa: ANN401 - diffusers, imported late
         """Build diffusers' scheduler of the sampler."""
         common: dict[str, Any] = {
             "num_train_timesteps": self.num_train_timesteps,
             "beta_schedule": "squaredcos_cap_v2",
-            "prediction_type": "epsilon",
+            "prediction_type": self.prediction_type,
             "clip_sample": self.clip_sample,
             "timestep_spacing": "trailing",
         }
@@ -78,25 +83,32 @@ class Diffusion:
         return self.scheduler().add_noise(clean, noise, timesteps)
 
     def loss_weights(self, timesteps: Tensor) -> Tensor:
-        """Weight of the squared error of the noise at each timestep, same shape, at most 1."""
+        """Weight of the squared error of what is predicted at each timestep, same shape."""
         if self.min_snr_gamma is None:
             return torch.ones_like(timesteps, dtype=torch.float32)
         kept = self.scheduler().alphas_cumprod.to(timesteps.device)[timesteps]
         ratio = kept / (1 - kept)
+        if self.prediction_type == "sample":
+            return ratio.clamp(max=self.min_snr_gamma)
         return (self.min_snr_gamma / ratio).clamp(max=1.0)
+
+    def target(self, clean: Tensor, noise: Tensor) -> Tensor:
+        """Return what the network is to say: the noise, or the clean samples, shape (B, ...)."""
+        return noise if self.prediction_type == "epsilon" else clean
 
     def sample(
         self,
         predict_noise: Callable[[Tensor, Tensor], Tensor],
         start: Tensor,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
     ) -> Tensor:
         """Turn noise into samples.
 
         Args:
-            predict_noise: ``(noisy, timesteps) -> noise``, shapes (B, ...), (B,), (B, ...).
+            predict_noise: ``(noisy, timesteps) -> noise``, shapes (B, ...), (B,), (B, ...); clean
+                samples instead of noise where ``prediction_type`` says so.
             start: Standard normal noise, shape (B, ...).
-            generator: Source of the fresh noise of ddpm.
+            generator: Source of the fresh noise of ddpm, or one for each sample.
 
         Returns:
             Samples, shape (B, ...).

@@ -51,7 +51,7 @@ def load_published(source: TeacherSource, device: str) -> Teacher:
     """
     if source.name == "pidinet":
         return EdgeTeacher(load_pidinet(Path(source.folder)).to(device), source, device)
-    model = _load(source, device)
+    model = load_model(source, device)
     match source.name:
         case "sam":
             return MaskTeacher(model, source, device)
@@ -61,7 +61,12 @@ def load_published(source: TeacherSource, device: str) -> Teacher:
             return FeatureTeacher(model, source, device)
 
 
-def _load(source: TeacherSource, device: str) -> Any:  # noqa: ANN401 - by anchor
+def load_model(source: TeacherSource, device: str) -> Any:  # noqa: ANN401 - by anchor
+    """Load transformers' model of a teacher, frozen and in evaluation mode.
+
+    Raises:
+        ValueError: If the folder holds another kind of model, or weights do not fit.
+    """
     import transformers
 
     folder = Path(source.folder)
@@ -262,7 +267,7 @@ class EdgeTeacher:
 
 def load_mask_decoder(source: TeacherSource, device: str) -> MaskDecoder:
     """Return SAM's own mask decoder, frozen, with prompts in the place of points and boxes."""
-    model = _load(source, device)
+    model = load_model(source, device)
     # A large tower that nothing asks any more: embeddings are cached.
     model.vision_encoder = None
     places = model.get_image_wide_positional_embeddings()

@@ -229,7 +229,7 @@ def _maps(
         shade = (235 - 150 * (heights[::-1] / 12).clip(0, 1)).astype(np.uint8)
         picture = Image.fromarray(np.stack([shade] * 3, -1)).resize((_MAP_PX, _MAP_PX))
         paths = [
-            _polyline(tables[name].loc[episode_id, "path"], half_m, color)
+            polyline_on_map(tables[name].loc[episode_id, "path"], half_m, color)
             for name, color in _COLORS.items()
         ]
         row = tables["cma"].loc[episode_id]
@@ -242,10 +242,19 @@ def _maps(
         }
 
 
-def _polyline(path: list[float], half_m: float, color: str) -> dict[str, Any]:
-    """A path in pixels of a map."""
+def polyline_on_map(
+    path: list[float], half_m: float, color: str, size_px: int = _MAP_PX
+) -> dict[str, Any]:
+    """Return a path in pixels of a map.
+
+    Args:
+        path: World x and y by turns, in metres.
+        half_m: Half the extent of the map.
+        color: Of the line.
+        size_px: Edge of the map.
+    """
     points = np.array(path).reshape(-1, 2)
-    places = (points * (1, -1) + half_m) * _MAP_PX / (2 * half_m)
+    places = (points * (1, -1) + half_m) * size_px / (2 * half_m)
     shown = [[f"{x:.1f}", f"{y:.1f}"] for x, y in places]
     text = " ".join(",".join(place) for place in shown)
     return {"points": text, "start": shown[0], "end": shown[-1], "color": color}

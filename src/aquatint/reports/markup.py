@@ -2,12 +2,13 @@
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from aquatint.reports.templates import flights, flown, gallery, goals, objects, page
+from aquatint.reports.templates import fans, flights, flown, gallery, goals, objects, page
 
 # Templates are Python text, not files: then a changed one makes the report stale, like all code.
 TEMPLATES = Environment(
     loader=DictLoader(
         {
+            "fans.html": fans.HTML,
             "flown.html": flown.HTML,
             "flights.html": flights.HTML,
             "gallery.html": gallery.HTML,

@@ -84,7 +84,7 @@ def fit(
     try:
         with Interruption() as interruption:
             while not loop.progress.is_finished:
-                _run_epoch(loop, history, interruption)
+                run_epoch(loop, history, interruption)
                 # A request during the evaluation; the state is saved.
                 interruption.agree()
                 if interruption.is_requested:
@@ -120,8 +120,14 @@ def warn_of_idle_ranks(loop: Loop) -> None:
         )
 
 
-def _run_epoch(loop: Loop, history: HistoryFile, interruption: Interruption) -> None:
-    """Train one epoch from wherever it stands, evaluate it, and save the state."""
+def run_epoch(loop: Loop, history: HistoryFile, interruption: Interruption) -> None:
+    """Train one epoch from wherever it stands, evaluate it, and save the state.
+
+    Args:
+        loop: The training.
+        history: Its rows.
+        interruption: Requests to stop.
+    """
     progress, epoch = loop.progress, loop.progress.epoch
     if loop.objective.begin_epoch:
         loop.objective.begin_epoch(epoch)
