@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from aquatint.pipelines import cma, covt, inspection, pixel_goals, robosense, two_stage, vla
+from aquatint.pipelines import (
+    cma,
+    covt,
+    inspection,
+    pixel_goals,
+    robosense,
+    system2,
+    two_stage,
+    vla,
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -18,6 +27,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "inspection_ablation": inspection.create_ablation(),
         "cma": cma.create_pipeline(),
         "pixel_goals": pixel_goals.create_pipeline(),
+        "system2": system2.create_pipeline(),
         "vla_regression": vla.create_pipeline("vla_regression"),
         "vla_diffusion": vla.create_pipeline("vla_diffusion"),
         "covt": covt.create_pipeline(),

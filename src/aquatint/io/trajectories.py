@@ -56,12 +56,7 @@ class TownTrajectoriesDataset(TrajectoryFolderDataset):
     def __init__(
         self, *, filepath: str, world: dict[str, Any], metadata: dict[str, Any] | None = None
     ) -> None:
-        from aquatint.training.lineage import fingerprint
-        from aquatint.world.town import FORMAT_VERSION, TownWorldSpec
-
-        self._spec = TownWorldSpec(**world)
-        digest = fingerprint({"spec": asdict(self._spec), "format": FORMAT_VERSION})
-        folder = f"{filepath}/world_{digest[:12]}"
+        folder, self._spec = _town_folder(filepath, world)
         super().__init__(filepath=f"{folder}/traj_data", metadata=metadata)
 
     def load(self) -> TrajectoryFolder:
@@ -70,6 +65,38 @@ class TownTrajectoriesDataset(TrajectoryFolderDataset):
 
         write_once(self.folder.parent, self._spec, is_complete, write_town)
         return super().load()
+
+    def _exists(self) -> bool:
+        return True
+
+
+class TrajectorySimulatorDataset(FolderDataset):
+    """The towns of ``TownTrajectoriesDataset`` to fly over in closed loop.
+
+    Args:
+        filepath: Folder below which the world is written.
+        world: Arguments of ``aquatint.world.town.TownWorldSpec``; those of the trajectories.
+        metadata: Kedro-Viz layer and other notes; not used here.
+    """
+
+    def __init__(
+        self, *, filepath: str, world: dict[str, Any], metadata: dict[str, Any] | None = None
+    ) -> None:
+        folder, self._spec = _town_folder(filepath, world)
+        super().__init__(filepath=str(folder), metadata=metadata)
+
+    def load(self) -> Any:  # noqa: ANN401 - TrajectorySimulator, of the world
+        """Write the world unless it is there, then hand out its simulator."""
+        from aquatint.world.pad_simulator import TrajectorySimulator
+        from aquatint.world.town import is_complete, write_town
+
+        write_once(self.folder, self._spec, is_complete, write_town)
+        return TrajectorySimulator(self.folder, self._spec)
+
+    @property
+    def content_digest(self) -> str:
+        """The world's arguments, which are the folder's name."""
+        return self.folder.name
 
     def _exists(self) -> bool:
         return True
@@ -183,6 +210,15 @@ class TownSimulatorDataset(FolderDataset):
 
     def _exists(self) -> bool:
         return True
+
+
+def _town_folder(filepath: str, world: dict[str, Any]) -> tuple[Path, Any]:
+    from aquatint.training.lineage import fingerprint
+    from aquatint.world.town import FORMAT_VERSION, TownWorldSpec
+
+    spec = TownWorldSpec(**world)
+    digest = fingerprint({"spec": asdict(spec), "format": FORMAT_VERSION})
+    return Path(filepath) / f"world_{digest[:12]}", spec
 
 
 def _records_folder(filepath: str, world: dict[str, Any]) -> tuple[Path, Any]:

@@ -172,6 +172,7 @@ def qwen_config(
     image_size_px: int,
     patch_size_px: int,
     tokenizer: Qwen2Tokenizer,
+    rope_theta: float = 1e4,
 ) -> PreTrainedConfig:
     """Return the configuration of a small Qwen2-VL or Qwen2.5-VL.
 
@@ -190,7 +191,7 @@ def qwen_config(
 
     _check_sizes(width, image_size_px, patch_size_px)
     # Temporal, height and width share of half a head's width, as in the published 16, 24, 24.
-    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
+    rope = {"rope_type": "default", "rope_theta": rope_theta, "mrope_section": [4, 6, 6]}
     vision: dict[str, Any] = {
         "depth": num_blocks,
         "num_heads": width // _HEAD_WIDTH,
