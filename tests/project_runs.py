@@ -25,21 +25,24 @@ def run_project(
     conf=None, **params,
 ):  # fmt: skip
     """Run a pipeline as the command line does and return the nodes that ran."""
+    return run_pipelines(
+        data_root, pipeline, params=params, conf=conf, tags=tags, load_versions=load_versions,
+        only_missing_outputs=only_missing,
+    )  # fmt: skip
+
+
+def run_pipelines(data_root, *pipelines, params=None, conf=None, **options):
+    """Run pipelines with Kedro's own options and return the nodes that ran, by bare name."""
     from aquatint.session import LabelledSession
 
     bootstrap_project(PROJECT)
-    runtime = {"data_root": str(data_root), **params}
+    runtime = {"data_root": str(data_root), **(params or {})}
     names = NodeNames()
     with LabelledSession.create(
         PROJECT, env="test", runtime_params=runtime, conf_source=conf
     ) as session:
         session._hook_manager.register(names)
-        session.run(
-            pipeline_names=[pipeline],
-            tags=tags,
-            load_versions=load_versions,
-            only_missing_outputs=only_missing,
-        )
+        session.run(pipeline_names=list(pipelines), **options)
     return names.ran
 
 

@@ -8,7 +8,8 @@ from aquatint.data.inspection_analysis import analyse
 from aquatint.data.inspection_tables import check_instances, check_photos, instance_table
 from aquatint.data.split import check_disjoint
 from aquatint.data.stratified_split import split_groups_by_class
-from aquatint.data.yolo_export import parse_line, read_data_file, read_export, source_group
+from aquatint.data.yolo_export import read_data_file, read_export, source_group
+from aquatint.data.yolo_lines import parse_line
 from inspection_fixture import CLASS_MAP, NAMES
 
 POLYGON = "4 0.10 0.62 0.55 0.60 0.57 0.80 0.12 0.83"

@@ -10,6 +10,7 @@ from kedro.io.core import DatasetError, Version
 
 from aquatint.features.cache import FeatureStore, build_cache
 from aquatint.io.checkpoints import CheckpointDataset
+from aquatint.io.folders import FolderDataset
 from aquatint.io.records import RecordDataset
 from aquatint.remote import CACHE_VARIABLE
 from aquatint.storage import DamagedArtefactError
@@ -165,6 +166,15 @@ def test_a_shard_altered_in_the_store_is_refused(url, hosts):
     hosts("second")
     with pytest.raises(DamagedArtefactError, match=r"data\.npy"):
         cache.open()
+
+
+def test_folders_of_a_remote_project_lie_in_the_hosts_own_cache(hosts, tmp_path):
+    cache = tmp_path / "hosts" / "first" / "memory" / "bucket" / "run"
+    catalog = open_catalog("memory://bucket/run")
+    entries = {name: catalog.get(name) for name in catalog}
+    folders = {n: e.folder for n, e in entries.items() if isinstance(e, FolderDataset)}
+    assert len(folders) > 10
+    assert not {n: f for n, f in folders.items() if not f.is_relative_to(cache)}
 
 
 @pytest.mark.slow

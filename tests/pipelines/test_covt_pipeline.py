@@ -7,31 +7,16 @@ import pytest
 
 from aquatint.data.visual_thought_prompts import anchor_tokens
 from aquatint.training.covt_evaluation import evaluate
-from project_runs import open_catalog
+from project_runs import open_catalog, run_pipelines
 
 pytestmark = pytest.mark.slow
-
-
-def run_covt(root, *names, **options):
-    from kedro.framework.startup import bootstrap_project
-
-    from aquatint.session import LabelledSession
-    from project_runs import PROJECT, NodeNames
-
-    bootstrap_project(PROJECT)
-    seen = NodeNames()
-    runtime = {"data_root": str(root), **options.pop("params", {})}
-    with LabelledSession.create(PROJECT, env="test", runtime_params=runtime) as session:
-        session._hook_manager.register(seen)
-        session.run(pipeline_names=list(names), **options)
-    return seen.ran
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("covt")
-    run_covt(folder, "covt")
-    run_covt(folder, "covt_predict")
+    run_pipelines(folder, "covt")
+    run_pipelines(folder, "covt_predict")
     return folder
 
 
@@ -143,7 +128,7 @@ def test_new_questions_are_answered(catalog):
 
 def test_only_what_a_changed_curriculum_touches_runs_again(root):
     params = {"covt": {"stage234": {"train": {"curriculum": {"anchors_until": 1}}}}}
-    ran = run_covt(root, "covt", only_missing_outputs=True, params=params)
+    ran = run_pipelines(root, "covt", only_missing_outputs=True, params=params)
     assert {"train_thinking", "merge_thinking", "answer_questions", "render_covt"} <= ran
     untouched = {"ingest_conversations", "cache_targets", "train_understanding",
                  "merge_understanding", "train_text_only"}  # fmt: skip
@@ -169,11 +154,13 @@ def test_a_user_can_name_files_and_anchors_on_the_command_line(root, tmp_path):
             "visual_models": {"names": "depth+dino"},
         }
     }
-    run_covt(tmp_path / "out", "covt", tags=["ingest", "split"], params=params)
+    run_pipelines(tmp_path / "out", "covt", tags=["ingest", "split"], params=params)
     found = open_catalog(tmp_path / "out").load("covt.data.conversations")
     assert len(found) == 6
     with pytest.raises(Exception, match="no exact anchors"):
-        run_covt(tmp_path / "out", "covt", node_names=["covt.anchors.cache_targets"], params=params)
+        run_pipelines(
+            tmp_path / "out", "covt", node_names=["covt.anchors.cache_targets"], params=params
+        )
 
 
 def test_a_missing_thought_is_said_loudly(catalog, caplog):

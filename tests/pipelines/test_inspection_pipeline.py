@@ -11,31 +11,16 @@ import pytest
 
 from aquatint.training.inspection_evaluation import evaluate_splits
 from inspection_fixture import CLASS_MAP
-from project_runs import PROJECT, open_catalog
+from project_runs import PROJECT, open_catalog, run_pipelines
 
 pytestmark = pytest.mark.slow
 PARTS = ("zero_shot", "finetune")
 
 
-def run_inspection(root, *names, **options):
-    from kedro.framework.startup import bootstrap_project
-
-    from aquatint.session import LabelledSession
-    from project_runs import PROJECT, NodeNames
-
-    bootstrap_project(PROJECT)
-    seen = NodeNames()
-    runtime = {"data_root": str(root), **options.pop("params", {})}
-    with LabelledSession.create(PROJECT, env="test", runtime_params=runtime) as session:
-        session._hook_manager.register(seen)
-        session.run(pipeline_names=list(names), **options)
-    return seen.ran
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inspection")
-    run_inspection(folder, "inspection")
+    run_pipelines(folder, "inspection")
     return folder
 
 
@@ -186,7 +171,7 @@ def test_a_training_killed_at_each_of_its_writes_ends_the_same(root, tmp_path):
 
 def test_only_what_a_changed_toggle_touches_runs_again(root):
     toggles = {"inspection": {"finetune": {"balance": {"class_weighting": False}}}}
-    ran = run_inspection(root, "inspection", only_missing_outputs=True, params=toggles)
+    ran = run_pipelines(root, "inspection", only_missing_outputs=True, params=toggles)
     assert {"train_finetune", "render_inspection"} <= ran
     untouched = {"ingest_inspection", "encode_objects", "frame_objects", "write_prompts",
                  "answer_zero_shot", "train_spatial_mlp"}  # fmt: skip
@@ -196,18 +181,18 @@ def test_only_what_a_changed_toggle_touches_runs_again(root):
 def test_a_dry_run_looks_at_everything_and_keeps_nothing(root, caplog):
     before = sorted(path for path in root.rglob("*") if "runs" not in path.parts)
     with caplog.at_level("INFO"):
-        ran = run_inspection(root, "inspection", params={"run": {"dry_run": True}})
+        ran = run_pipelines(root, "inspection", params={"run": {"dry_run": True}})
     assert ran == {"check_inspection"}
     for words in ("dry run: objects: {", "dry run: disk_gb: {'views'", "dry run: tuning: {'loss'"):
         assert words in caplog.text
     assert sorted(path for path in root.rglob("*") if "runs" not in path.parts) == before
     tiny = {"run": {"dry_run": True}, "inspection": {"features": {"views": {"max_pixels": 1}}}}
     with pytest.raises(ValueError, match="min_pixels .* leave no view"):
-        run_inspection(root, "inspection", params=tiny)
+        run_pipelines(root, "inspection", params=tiny)
 
 
 def test_every_enhancement_is_trained_on_its_own(root):
-    run_inspection(root, "inspection_ablation")
+    run_pipelines(root, "inspection_ablation")
     catalog = open_catalog(root)
     comparison = catalog.load("inspection_ablation.reporting.comparison")
     assert len(comparison["variants"]) == 8
@@ -228,10 +213,10 @@ def test_every_enhancement_is_trained_on_its_own(root):
 
 
 def test_the_same_seed_gives_the_same_numbers(root, tmp_path):
-    run_inspection(tmp_path / "a", "inspection", tags=["ingest", "split", "features"])
-    run_inspection(tmp_path / "b", "inspection", tags=["ingest", "split", "features"])
+    run_pipelines(tmp_path / "a", "inspection", tags=["ingest", "split", "features"])
+    run_pipelines(tmp_path / "b", "inspection", tags=["ingest", "split", "features"])
     for folder in ("a", "b"):
-        run_inspection(tmp_path / folder, "inspection", tags=["train"])
+        run_pipelines(tmp_path / folder, "inspection", tags=["train"])
     first, second = (open_catalog(tmp_path / folder) for folder in ("a", "b"))
     name = "inspection.finetune.checkpoint"
     assert first.load(name).digest == second.load(name).digest

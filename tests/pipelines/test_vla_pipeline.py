@@ -9,30 +9,16 @@ import torch
 
 from aquatint.training.vla_evaluation import evaluate_chunks
 from aquatint.training.vla_rollout import evaluate_rollouts
-from project_runs import PROJECT, NodeNames, open_catalog
+from project_runs import open_catalog, run_pipelines
 
 pytestmark = pytest.mark.slow
 RECIPES = ("vla_regression", "vla_diffusion")
 
 
-def run_vla(root, *names, **options):
-    from kedro.framework.startup import bootstrap_project
-
-    from aquatint.session import LabelledSession
-
-    bootstrap_project(PROJECT)
-    seen = NodeNames()
-    runtime = {"data_root": str(root), **options.pop("params", {})}
-    with LabelledSession.create(PROJECT, env="test", runtime_params=runtime) as session:
-        session._hook_manager.register(seen)
-        session.run(pipeline_names=list(names), **options)
-    return seen.ran
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vla")
-    run_vla(folder, *RECIPES)
+    run_pipelines(folder, *RECIPES)
     return folder
 
 
@@ -160,7 +146,7 @@ def test_the_report_holds_the_numbers_of_the_comparison(catalog, recipe):
 
 def test_a_changed_stage2_leaves_stage1_alone(root):
     changed = {"vla_regression": {"stage2": {"train": {"vl_learning_rate": 5e-4}}}}
-    ran = run_vla(root, "vla_regression", only_missing_outputs=True, params=changed)
+    ran = run_pipelines(root, "vla_regression", only_missing_outputs=True, params=changed)
     assert {"train_stage2_vla_regression", "fly_vla_regression"} <= ran
     untouched = {"ingest_vla_regression", "encode_prompts_vla_regression",
                  "train_stage1_vla_regression", "check_handover_vla_regression",
@@ -171,14 +157,14 @@ def test_a_changed_stage2_leaves_stage1_alone(root):
 def test_stage1_ignores_an_opened_backbone_and_says_so(root, caplog):
     changed = {"vla_regression": {"stage1": {"train": {"finetune_vl": "lora"}}}}
     node = "vla_regression.stage1.train_stage1_vla_regression"
-    run_vla(root, "vla_regression", node_names=[node], params=changed)
+    run_pipelines(root, "vla_regression", node_names=[node], params=changed)
     assert "Stage 1 should use finetune-vl=none" in caplog.text
     checkpoint = open_catalog(root).load("vla_regression.stage1.checkpoint")
     assert checkpoint.spec["opening"]["mode"] == "none"
 
 
 def test_the_same_seed_gives_the_same_metrics(root, tmp_path):
-    run_vla(tmp_path, "vla_diffusion")
+    run_pipelines(tmp_path, "vla_diffusion")
     first, second = open_catalog(root), open_catalog(tmp_path)
     for part in ("baseline", "stage1", "stage2", "rollout"):
         name = f"vla_diffusion.{part}.metrics"

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-
-WeightRule = Literal["inverse_frequency", "effective_number"]
 
 
 def inverse_frequency_weights(counts: Mapping[str, int]) -> dict[str, float]:

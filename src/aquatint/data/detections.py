@@ -14,7 +14,7 @@ from aquatint.data.image_files import FORMAT_OF_SUFFIX, inspect_image
 from aquatint.data.inspection_prompts import name_height
 from aquatint.data.inspection_tables import neighbours_of, records
 from aquatint.data.rejects import RuleViolation
-from aquatint.data.yolo_export import parse_line
+from aquatint.data.yolo_lines import parse_line
 
 _COLUMNS = ("image", "object_type", "confidence", "box_xyxy_px")
 

@@ -11,10 +11,9 @@ import pandas as pd
 
 from aquatint.data.inspection_prompts import name_height
 from aquatint.data.tables import SPLITS, check_table
-from aquatint.data.yolo_export import polygon_area
+from aquatint.data.yolo_lines import polygon_area
 
 CONDITIONS = ("normal", "damaged", "blocked")
-RELATIONS = ("above", "below", "left", "right", "same_level")
 # Rules of the source: y decides beyond .05, then x beyond .1 (docs/recipes/inspection.md).
 _LEVEL_Y, _ALIGNED_X = 0.05, 0.1
 

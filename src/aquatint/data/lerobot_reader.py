@@ -57,11 +57,6 @@ class LeRobotMeta:
     tasks: dict[int, str]
 
     @property
-    def is_v3(self) -> bool:
-        """Whether episodes share files."""
-        return str(self.info["codebase_version"]).lstrip("v").startswith("3")
-
-    @property
     def cameras(self) -> list[str]:
         """Names of the cameras, without their prefix."""
         return sorted(

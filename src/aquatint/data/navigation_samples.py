@@ -148,9 +148,7 @@ def _draw(rows: pd.DataFrame, rule: SampleRule, counts: dict[str, int]) -> list[
     return drawn
 
 
-def _classify(
-    frame: int, actions: list[int], goal: list[int], rule: SampleRule
-) -> tuple[str, str]:
+def _classify(frame: int, actions: list[int], goal: list[int], rule: SampleRule) -> tuple[str, str]:
     """Kind of a frame's sample with its answer, or the reason why it gives none."""
     row, column, offset = goal
     if frame == len(actions) - 1:
@@ -170,7 +168,9 @@ def _turns(actions: Iterable[int]) -> Iterable[int]:
         yield action
 
 
-def split_scenes(scenes: Iterable[str], val_share: float, test_share: float, seed: int) -> dict[str, str]:
+def split_scenes(
+    scenes: Iterable[str], val_share: float, test_share: float, seed: int
+) -> dict[str, str]:
     """Assign scenes to splits: all samples of a scene stand in one.
 
     Args:
@@ -182,6 +182,7 @@ def split_scenes(scenes: Iterable[str], val_share: float, test_share: float, see
     Raises:
         ValueError: If no scene is left to train on.
     """
+
     def draw(name: str) -> str:
         return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
 

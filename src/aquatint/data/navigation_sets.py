@@ -56,7 +56,7 @@ def _renamed(table: pd.DataFrame, chosen: TrajectorySet) -> pd.DataFrame:
     return table.assign(flight_id=(f"{chosen.token}/" + names).astype("str"))
 
 
-def label_sets(  # noqa: PLR0913 - one argument for each thing that decides labels
+def label_sets(
     root: Path,
     chosen: Sequence[TrajectorySet],
     flights: pd.DataFrame,
@@ -75,9 +75,7 @@ def label_sets(  # noqa: PLR0913 - one argument for each thing that decides labe
     return pd.concat(parts, ignore_index=True).astype(GOAL_DTYPES)
 
 
-def read_goals(
-    root: Path, chosen: Sequence[TrajectorySet], flights: pd.DataFrame
-) -> pd.DataFrame:
+def read_goals(root: Path, chosen: Sequence[TrajectorySet], flights: pd.DataFrame) -> pd.DataFrame:
     """Read the pixel goals that published sets hold in their own columns.
 
     Raises:

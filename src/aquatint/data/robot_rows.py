@@ -17,7 +17,7 @@ STATE_NAMES = (*JOINT_NAMES, *POSE_NAMES)
 ACTION_NAMES = ("delta_x", "delta_y", "delta_z", "delta_a", "delta_b", "delta_r", "gripper")
 ACTION_WIDTH = len(ACTION_NAMES)
 # x, y, z come first, in mm; then three angles in degrees.
-NUM_LENGTHS, NUM_ANGLES = 3, 3
+NUM_LENGTHS = 3
 A_SCAN_LENGTH = 1025
 SENSOR_WIDTH = 1 + A_SCAN_LENGTH
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor
-
-StoredType = Literal["float16", "bfloat16", "float32"]
 
 
 def to_stored(values: Tensor, dtype: str) -> np.ndarray:
@@ -16,7 +12,7 @@ def to_stored(values: Tensor, dtype: str) -> np.ndarray:
 
     Args:
         values: Any shape and floating-point type.
-        dtype: One of ``StoredType``; bfloat16 is kept as the 16 bits of each number.
+        dtype: ``float16``, ``float32`` or ``bfloat16``, kept as the 16 bits of each number.
 
     Raises:
         ValueError: If a value is not finite, or too large for the type.

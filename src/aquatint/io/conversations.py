@@ -14,6 +14,7 @@ from aquatint.features.anchors import AnchorTargets
 from aquatint.features.cache import FeatureCache
 from aquatint.io.artefact import ArtefactDataset
 from aquatint.io.folders import FolderDataset, folder_state
+from aquatint.io.world import world_folder, write_once
 from aquatint.models.teachers import TeacherSource
 from aquatint.storage import file_digest, publish_file
 
@@ -63,26 +64,18 @@ class ConversationsDataset(FolderDataset):
         ).hexdigest()
 
 
-def _world_folder(filepath: str, world: dict[str, Any]) -> tuple[Path, Any]:
+def _world_folder(filepath: str, world: dict[str, Any]) -> tuple[str, Any]:
     """Folder of a world and its specification."""
-    from aquatint.training.lineage import fingerprint
     from aquatint.world.visual_records import FORMAT_VERSION, VisualWorldSpec
 
     spec = VisualWorldSpec(**world)
-    digest = fingerprint({"spec": asdict(spec), "format": FORMAT_VERSION})
-    return Path(filepath) / f"world_{digest[:12]}", spec
+    return world_folder(filepath, spec, FORMAT_VERSION), spec
 
 
 def _ensure_world(folder: Path, spec: Any) -> None:  # noqa: ANN401 - imported late
-    from aquatint.locks import one_builder
     from aquatint.world.visual_records import is_complete, write_visual_world
 
-    if is_complete(folder, spec):
-        return
-    with one_builder(folder):
-        if not is_complete(folder, spec):
-            logger.info("Rendering the world of visual questions to %s (once).", folder)
-            write_visual_world(folder, spec)
+    write_once(folder, spec, is_complete, write_visual_world)
 
 
 class VisualWorldDataset(FolderDataset):
@@ -106,7 +99,7 @@ class VisualWorldDataset(FolderDataset):
         metadata: dict[str, Any] | None = None,
     ) -> None:
         folder, self._spec = _world_folder(filepath, world)
-        super().__init__(filepath=str(folder), metadata=metadata)
+        super().__init__(filepath=folder, metadata=metadata)
         self._own = (
             ConversationsDataset(data_path=data_path, image_folder=image_folder)
             if data_path or image_folder

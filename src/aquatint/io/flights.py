@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from kedro_datasets._typing import JSONPreview
 from aquatint.data.sources import RobotRecordings
 from aquatint.io.artefact import ArtefactDataset
 from aquatint.io.folders import FolderDataset
-from aquatint.io.world import write_once
+from aquatint.io.world import world_folder, write_once
 from aquatint.storage import publish_folder, read_manifest, verify_folder
 from aquatint.training.vla_export import LeRobotExport, PolicyExport, SourceCheckpoint
 
@@ -57,13 +56,11 @@ class RobotRecordingsDataset(FolderDataset):
         return total.hexdigest()
 
 
-def _world(filepath: str, world: dict[str, Any]) -> tuple[Path, Any]:
-    from aquatint.training.lineage import fingerprint
+def _world(filepath: str, world: dict[str, Any]) -> tuple[str, Any]:
     from aquatint.world.flights import FORMAT_VERSION, FlightWorldSpec
 
     spec = FlightWorldSpec(**world)
-    digest = fingerprint({"spec": asdict(spec), "format": FORMAT_VERSION})
-    return Path(filepath) / f"world_{digest[:12]}", spec
+    return world_folder(filepath, spec, FORMAT_VERSION), spec
 
 
 def _ensure(folder: Path, spec: Any) -> None:  # noqa: ANN401 - imported late
@@ -85,7 +82,7 @@ class FlightWorldDataset(RobotRecordingsDataset):
         self, *, filepath: str, world: dict[str, Any], metadata: dict[str, Any] | None = None
     ) -> None:
         folder, self._spec = _world(filepath, world)
-        super().__init__(filepath=str(folder), metadata=metadata)
+        super().__init__(filepath=folder, metadata=metadata)
 
     def load(self) -> RobotRecordings:
         """Fly unless the recordings are there, then hand out their folder."""
@@ -109,7 +106,7 @@ class FlightSimulatorDataset(FolderDataset):
         self, *, filepath: str, world: dict[str, Any], metadata: dict[str, Any] | None = None
     ) -> None:
         folder, self._spec = _world(filepath, world)
-        super().__init__(filepath=str(folder), metadata=metadata)
+        super().__init__(filepath=folder, metadata=metadata)
 
     def load(self) -> Any:  # noqa: ANN401 - FlightSimulator, imported late
         """Open the simulator."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from kedro.io.core import DatasetError
 
 from aquatint.data.sources import DetectedPhotos, YoloExport
 from aquatint.io.folders import FolderDataset, folder_state
-from aquatint.io.world import write_once
+from aquatint.io.world import world_folder, write_once
 from aquatint.storage import file_digest
 
 logger = logging.getLogger(__name__)
@@ -116,14 +115,12 @@ class DetectedPhotosDataset(FolderDataset):
         return folder_state(self.folder, files, self._images)
 
 
-def world_folder(filepath: str, world: dict[str, Any]) -> tuple[Path, Any]:
+def inspection_world(filepath: str, world: dict[str, Any]) -> tuple[str, Any]:
     """Return where a world with these arguments lies, and its specification."""
-    from aquatint.training.lineage import fingerprint
     from aquatint.world.inspection import FORMAT_VERSION, InspectionWorldSpec
 
     spec = InspectionWorldSpec(**world)
-    digest = fingerprint({"spec": asdict(spec), "format": FORMAT_VERSION})
-    return Path(filepath) / f"world_{digest[:12]}", spec
+    return world_folder(filepath, spec, FORMAT_VERSION), spec
 
 
 def ensure_world(folder: Path, spec: Any) -> None:  # noqa: ANN401 - imported late
@@ -145,8 +142,8 @@ class InspectionWorldDataset(YoloExportDataset):
     def __init__(
         self, *, filepath: str, world: dict[str, Any], metadata: dict[str, Any] | None = None
     ) -> None:
-        folder, self._spec = world_folder(filepath, world)
-        super().__init__(filepath=str(folder), metadata=metadata)
+        folder, self._spec = inspection_world(filepath, world)
+        super().__init__(filepath=folder, metadata=metadata)
 
     def load(self) -> YoloExport:
         """Paint the world unless it is there, then hand out its folder."""
@@ -169,8 +166,8 @@ class InspectionPhotosDataset(DetectedPhotosDataset):
     def __init__(
         self, *, filepath: str, world: dict[str, Any], metadata: dict[str, Any] | None = None
     ) -> None:
-        folder, self._spec = world_folder(filepath, world)
-        super().__init__(filepath=str(folder / "new"), label_folder="labels", metadata=metadata)
+        folder, self._spec = inspection_world(filepath, world)
+        super().__init__(filepath=f"{folder}/new", label_folder="labels", metadata=metadata)
 
     def load(self) -> DetectedPhotos:
         """Paint the world unless it is there, then hand out its folder."""

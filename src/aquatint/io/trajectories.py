@@ -1,7 +1,6 @@
 """Instruction-following trajectories: a user's own, those of the world, and labelled ones."""
 
 import hashlib
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from aquatint.data.goal_tables import LabelledTrajectories
 from aquatint.data.sources import FlightRecordings, TrajectoryFolder
 from aquatint.io.artefact import ArtefactDataset
 from aquatint.io.folders import FolderDataset
-from aquatint.io.world import write_once
+from aquatint.io.world import world_folder, write_once
 from aquatint.storage import file_digest, publish_folder, verify_folder
 
 _COMPARED = {".jsonl", ".json", ".parquet"}
@@ -83,7 +82,7 @@ class TrajectorySimulatorDataset(FolderDataset):
         self, *, filepath: str, world: dict[str, Any], metadata: dict[str, Any] | None = None
     ) -> None:
         folder, self._spec = _town_folder(filepath, world)
-        super().__init__(filepath=str(folder), metadata=metadata)
+        super().__init__(filepath=folder, metadata=metadata)
 
     def load(self) -> Any:  # noqa: ANN401 - TrajectorySimulator, of the world
         """Write the world unless it is there, then hand out its simulator."""
@@ -163,7 +162,7 @@ class TownRecordingsDataset(FlightRecordingsDataset):
         self, *, filepath: str, world: dict[str, Any], metadata: dict[str, Any] | None = None
     ) -> None:
         folder, self._spec = _records_folder(filepath, world)
-        super().__init__(filepath=str(folder / "vln_pe"), metadata=metadata)
+        super().__init__(filepath=f"{folder}/vln_pe", metadata=metadata)
 
     def load(self) -> FlightRecordings:
         """Write the world unless it is there, then hand out its folder."""
@@ -194,7 +193,7 @@ class TownSimulatorDataset(FolderDataset):
     ) -> None:
         folder, self._spec = _records_folder(filepath, world)
         self._split = split
-        super().__init__(filepath=str(folder), metadata=metadata)
+        super().__init__(filepath=folder, metadata=metadata)
 
     def load(self) -> Any:  # noqa: ANN401 - TownSimulator, of the world
         """Write the world unless it is there, then hand out its simulator."""
@@ -212,22 +211,18 @@ class TownSimulatorDataset(FolderDataset):
         return True
 
 
-def _town_folder(filepath: str, world: dict[str, Any]) -> tuple[Path, Any]:
-    from aquatint.training.lineage import fingerprint
+def _town_folder(filepath: str, world: dict[str, Any]) -> tuple[str, Any]:
     from aquatint.world.town import FORMAT_VERSION, TownWorldSpec
 
     spec = TownWorldSpec(**world)
-    digest = fingerprint({"spec": asdict(spec), "format": FORMAT_VERSION})
-    return Path(filepath) / f"world_{digest[:12]}", spec
+    return world_folder(filepath, spec, FORMAT_VERSION), spec
 
 
-def _records_folder(filepath: str, world: dict[str, Any]) -> tuple[Path, Any]:
-    from aquatint.training.lineage import fingerprint
+def _records_folder(filepath: str, world: dict[str, Any]) -> tuple[str, Any]:
     from aquatint.world.town_records import FORMAT_VERSION, TownRecordsSpec
 
     spec = TownRecordsSpec(**world)
-    digest = fingerprint({"spec": asdict(spec), "format": FORMAT_VERSION})
-    return Path(filepath) / f"records_{digest[:12]}", spec
+    return world_folder(filepath, spec, FORMAT_VERSION, "records"), spec
 
 
 def _ensure_records(folder: Path, spec: Any) -> None:  # noqa: ANN401 - imported late

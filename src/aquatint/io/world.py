@@ -15,6 +15,21 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+def world_folder(filepath: str, spec: Any, version: int, kind: str = "world") -> str:  # noqa: ANN401 - a dataclass
+    """Return where the world of a specification lies: its name carries what it is made from.
+
+    Args:
+        filepath: Folder of all worlds of a recipe; a URL stays one, which a path would not.
+        spec: Specification, a dataclass.
+        version: Version of the format.
+        kind: What the folder's name begins with.
+    """
+    from aquatint.training.lineage import fingerprint
+
+    digest = fingerprint({"spec": asdict(spec), "format": version})
+    return f"{filepath}/{kind}_{digest[:12]}"
+
+
 def write_once(
     folder: Path,
     spec: T,
@@ -57,13 +72,11 @@ class GeoTextWorldDataset(GeoTextFolderDataset):
         test_file: str = "test_951_version.json",
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        from aquatint.training.lineage import fingerprint
         from aquatint.world.geotext import FORMAT_VERSION, GeoTextWorldSpec
 
         self._spec = GeoTextWorldSpec(**world)
-        digest = fingerprint({"spec": asdict(self._spec), "format": FORMAT_VERSION})
         super().__init__(
-            filepath=f"{filepath}/world_{digest[:12]}",
+            filepath=world_folder(filepath, self._spec, FORMAT_VERSION),
             test_file=test_file,
             metadata=metadata,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from aquatint.models.anchor_heads import MaskDecoder, predict_anchor, shapes_fro
 from aquatint.models.teachers import TeacherSource, mask_decoder_of
 from aquatint.models.visual_thought import build_heads
 from aquatint.training.checkpoint import Checkpoint, load_weights
-from aquatint.training.covt_inference import Manner, ThoughtWriter, Writing
+from aquatint.training.covt_inference import ThoughtWriter, Writing
 from aquatint.training.covt_samples import histories, style_from
 from aquatint.training.covt_stage import HEADS
 
@@ -136,13 +135,3 @@ def _decode(
     for place, i in enumerate(with_span):
         found[i].maps[name] = maps[place].cpu().numpy()
         found[i].states[name] = held[place].cpu().numpy()
-
-
-def thinking(name: str = "thinking") -> Manner:
-    """The manner whose spans are decoded: the model is made to begin a thought."""
-    return Manner(name, "think")
-
-
-def answer_table(decoded: Sequence[DecodedThought]) -> dict[int, Any]:
-    """Decoded thoughts by row."""
-    return {item.row: item for item in decoded}

@@ -120,7 +120,6 @@ class Dialogues:
         self.rows = rows
         self.encoder = encoder_of(data.backbone)
         shown = _shown(rows, mode)
-        self._token_px = vision.patch_size * vision.spatial_merge_size
         self._patch_px = vision.patch_size
         self._sizes = shown[["height", "width"]].to_numpy()
         self._num_tokens = shown["num_tokens"].to_numpy()

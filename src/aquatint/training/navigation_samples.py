@@ -212,5 +212,3 @@ class NavigationSamples:
         """Return the ids of the samples."""
         rows = self._dialogues.rows
         return [rows[int(self._shown[i])]["sample_id"] for i in positions.tolist()]
-
-

@@ -49,8 +49,3 @@ def ramped_weights(
     """
     factor = ramp[min(epoch, len(ramp) - 1)]
     return {name: w * factor if name in ramped else w for name, w in weights.items()}
-
-
-def num_optimizer_steps(num_samples: int, effective_batch_size: int, epochs: int) -> int:
-    """Optimizer steps of a training; the last, smaller window of an epoch counts as one."""
-    return epochs * math.ceil(num_samples / effective_batch_size)

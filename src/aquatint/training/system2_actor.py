@@ -74,9 +74,7 @@ class System2Asker:
         guidance: How it is asked.
     """
 
-    def __init__(
-        self, model: NavigationModel, writer: DialogueWriter, guidance: Guidance
-    ) -> None:
+    def __init__(self, model: NavigationModel, writer: DialogueWriter, guidance: Guidance) -> None:
         self.model, self.writer, self.guidance = model, writer, guidance
 
     def first_turns(self, simulator: Any, agents: list[int]) -> list[Turn]:  # noqa: ANN401 - of the world

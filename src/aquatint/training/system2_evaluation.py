@@ -43,7 +43,10 @@ def validation_metrics(
 
 
 def answer_in_all_ways(
-    data: NavigationData, backbone: Backbone, checkpoint: Checkpoint, batch_size: int,
+    data: NavigationData,
+    backbone: Backbone,
+    checkpoint: Checkpoint,
+    batch_size: int,
     run: RunParams,
 ) -> pd.DataFrame:
     """Answer samples as they are, with another flight's instruction, over grey images, untrained.

@@ -74,7 +74,9 @@ def predict_answers(
     return pd.DataFrame(rows)
 
 
-def _row(dialogues: NavigationDialogues, position: int, first: str, second: str) -> dict[str, object]:
+def _row(
+    dialogues: NavigationDialogues, position: int, first: str, second: str
+) -> dict[str, object]:
     row = dialogues.rows[position]
     pixel = parse_answer(second) if row["kind"] == "pixel" else Answer("invalid")
     is_pixel = pixel.kind == "pixel"

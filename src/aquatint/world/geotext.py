@@ -1,16 +1,12 @@
 """Writes rendered scenes in GeoText-1652's own layout."""
 
-import contextlib
 import json
 import logging
-import multiprocessing
-import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +18,7 @@ from tqdm import tqdm
 
 from aquatint.world.captions import NUM_REGIONS, Description, describe
 from aquatint.world.flaws import add_test_flaws, add_train_flaws
+from aquatint.world.processes import map_in_processes
 from aquatint.world.render import Camera, render
 from aquatint.world.scenes import make_scene
 
@@ -105,7 +102,7 @@ def write_geotext(folder: Path, spec: GeoTextWorldSpec, num_processes: int | Non
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        _write_into(partial, spec, num_processes or _count_cores())
+        _write_into(partial, spec, num_processes)
         partial.chmod(0o755)
         _put_in_place(partial, folder)
     finally:
@@ -147,13 +144,9 @@ def _put_in_place(partial: Path, folder: Path) -> None:
     shutil.rmtree(old)
 
 
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _write_into(folder: Path, spec: GeoTextWorldSpec, num_processes: int) -> None:
+def _write_into(folder: Path, spec: GeoTextWorldSpec, num_processes: int | None) -> None:
     tasks = _make_tasks(folder / "images", spec)
-    by_building = list(_track(_run(tasks, num_processes), len(tasks)))
+    by_building = list(_track(map_in_processes(_render_building, tasks, num_processes), len(tasks)))
     num_train = spec.num_train_buildings
     train = [record for records in by_building[:num_train] for record in _split_captions(records)]
     tests = by_building[num_train:]
@@ -186,37 +179,6 @@ def _make_tasks(images_folder: Path, spec: GeoTextWorldSpec) -> list[_Task]:
         )
         for building in range(1, total + 1)
     ]
-
-
-def _run(tasks: list[_Task], num_processes: int) -> Iterator[list[Record]]:
-    num_processes = min(num_processes, len(tasks))
-    if num_processes == 1:
-        yield from map(_render_building, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_processes, mp_context=context)
-    with _one_thread_each():
-        try:
-            yield from pool.map(_render_building, tasks)
-        finally:
-            # Without cancelling, an interrupt would wait for all scenes.
-            pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes that start meanwhile use one thread: with more, they only wait for cores."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _track(results: Iterator[list[Record]], total: int) -> Iterator[list[Record]]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +17,7 @@ from aquatint.world.arrays import FloatArray
 from aquatint.world.flight_sites import Pad
 from aquatint.world.pad_routes import sample_pad_route
 from aquatint.world.pads import make_pad_town
+from aquatint.world.processes import map_in_processes
 from aquatint.world.scenes import Scene, make_scene
 from aquatint.world.town_agent import AgentSpec, camera_pose, look
 from aquatint.world.town_map import TownMap
@@ -76,13 +74,14 @@ class TownWorldSpec:
         return f"{SET_NAME}_{_height_cm(agent)}cm_{agent.pitch_deg}_{agent.look_down_deg}"
 
 
-def write_town(folder: Path, spec: TownWorldSpec, num_processes: int = 2) -> None:
+def write_town(folder: Path, spec: TownWorldSpec, num_processes: int | None = None) -> None:
     """Fly, render and write everything; the folder appears under its name when it is complete.
 
     Args:
         folder: Folder to create. One that an earlier call wrote is replaced.
         spec: What to write.
-        num_processes: Processes to render with; the result does not depend on it.
+        num_processes: Processes to render with; by default one for each available core. The result
+            does not depend on it.
 
     Raises:
         ValueError: The folder holds something that this function did not write.
@@ -90,9 +89,12 @@ def write_town(folder: Path, spec: TownWorldSpec, num_processes: int = 2) -> Non
     write_whole(folder, WORLD_FILE, lambda place: _write_into(place, spec, num_processes))
 
 
-def _write_into(folder: Path, spec: TownWorldSpec, num_processes: int) -> None:
-    counts = list(tqdm(_write_scenes(folder, spec, num_processes), total=spec.num_scenes,
-                       desc="flying over towns", disable=None, leave=False))  # fmt: skip
+def _write_into(folder: Path, spec: TownWorldSpec, num_processes: int | None) -> None:
+    tasks = [(folder, spec, number) for number in range(spec.num_scenes)]
+    written = map_in_processes(_write_scene, tasks, num_processes)
+    counts = list(
+        tqdm(written, total=len(tasks), desc="flying over towns", disable=None, leave=False)
+    )
     flaws = _add_flaws(folder, spec, counts) if spec.has_flaws else []
     world = {"format_version": FORMAT_VERSION, "spec": asdict(spec), "flaws": flaws}
     (folder / WORLD_FILE).write_text(json.dumps(world, indent=1) + "\n")
@@ -124,19 +126,6 @@ def open_town(spec: TownWorldSpec, number: int) -> tuple[Scene, TownMap, tuple[P
 
 def _height_cm(agent: AgentSpec) -> int:
     return round(100 * agent.altitude_m)
-
-
-def _write_scenes(folder: Path, spec: TownWorldSpec, num_processes: int) -> Iterator[int]:
-    tasks = [(folder, spec, number) for number in range(spec.num_scenes)]
-    if min(num_processes, len(tasks)) == 1:
-        yield from map(_write_scene, tasks)
-        return
-    # Spawned: a forked child would inherit threads of numpy and torch in any state.
-    pool = ProcessPoolExecutor(min(num_processes, len(tasks)), mp_context=get_context("spawn"))
-    try:
-        yield from pool.map(_write_scene, tasks)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _write_scene(task: tuple[Path, TownWorldSpec, int]) -> int:

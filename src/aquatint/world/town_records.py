@@ -5,10 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from aquatint.world.processes import map_in_processes
 from aquatint.world.scenes import make_scene
 from aquatint.world.town_agent import Action, AgentSpec, AgentState, camera_pose, look
 from aquatint.world.town_map import TownMap
@@ -81,13 +79,14 @@ def raw_root(folder: Path) -> Path:
     return folder / "vln_pe" / "raw_data" / "r2r"
 
 
-def write_records(folder: Path, spec: TownRecordsSpec, num_processes: int = 2) -> None:
+def write_records(folder: Path, spec: TownRecordsSpec, num_processes: int | None = None) -> None:
     """Fly, render and write everything; the folder appears under its name when it is complete.
 
     Args:
         folder: Folder to create. One that an earlier call wrote is replaced.
         spec: What to write.
-        num_processes: Processes to render with; the result does not depend on it.
+        num_processes: Processes to render with; by default one for each available core. The result
+            does not depend on it.
 
     Raises:
         ValueError: The folder holds something that this function did not write.
@@ -95,14 +94,11 @@ def write_records(folder: Path, spec: TownRecordsSpec, num_processes: int = 2) -
     write_whole(folder, WORLD_FILE, lambda place: _write_into(place, spec, num_processes))
 
 
-def _write_into(folder: Path, spec: TownRecordsSpec, num_processes: int) -> None:
-    total = spec.num_scenes + spec.num_unseen_scenes
-    episodes = [
-        episode
-        for found in tqdm(_write_scenes(folder, spec, num_processes), total=total,
-                          desc="recording flights", disable=None, leave=False)
-        for episode in found
-    ]  # fmt: skip
+def _write_into(folder: Path, spec: TownRecordsSpec, num_processes: int | None) -> None:
+    tasks = [(folder, spec, n) for n in range(spec.num_scenes + spec.num_unseen_scenes)]
+    written = map_in_processes(_write_scene, tasks, num_processes)
+    shown = tqdm(written, total=len(tasks), desc="recording flights", disable=None, leave=False)
+    episodes = [episode for of_scene in shown for episode in of_scene]
     _write_episodes(raw_root(folder), episodes, spec.seed)
     flaws = _add_flaws(folder) if spec.has_flaws else []
     world = {"format_version": FORMAT_VERSION, "spec": asdict(spec), "flaws": flaws}
@@ -122,21 +118,6 @@ def town_seed(spec: TownRecordsSpec, number: int) -> int:
 def words_of(text: str) -> list[str]:
     """Words of an instruction in lower case, punctuation left out."""
     return re.findall(r"[a-z]+", text.lower())
-
-
-def _write_scenes(
-    folder: Path, spec: TownRecordsSpec, num_processes: int
-) -> Iterator[list[dict[str, Any]]]:
-    tasks = [(folder, spec, n) for n in range(spec.num_scenes + spec.num_unseen_scenes)]
-    if num_processes == 1:
-        yield from map(_write_scene, tasks)
-        return
-    # Spawned: a forked child would inherit threads of numpy and torch in any state.
-    pool = ProcessPoolExecutor(min(num_processes, len(tasks)), mp_context=get_context("spawn"))
-    try:
-        yield from pool.map(_write_scene, tasks)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _write_scene(task: tuple[Path, TownRecordsSpec, int]) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ POSITION_WORDS = tuple(words for row in _POSITIONS for words in row)
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _IRREGULAR_PLURALS = {"church": "churches", "bus": "buses"}
 MAX_COUNT = len(_NUMBERS) - 1
-RELATIONS = ("left of", "right of", "above", "below")
 # The longer offset must exceed the shorter one by this factor, or the relation is ambiguous.
 _DOMINANCE = 1.8
 _MIN_OFFSET = 0.06

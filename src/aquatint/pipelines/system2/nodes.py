@@ -83,7 +83,7 @@ def build_samples(
     return samples, summarise_samples(samples, skipped, len(rejects))
 
 
-def train_system2(
+def train_system2(  # noqa: PLR0913 - one argument for each catalog entry
     folder: TrajectoryFolder,
     frames: pd.DataFrame,
     samples: pd.DataFrame,
@@ -104,7 +104,7 @@ def train_system2(
     return launch(train, (plan, data, backbone, run, states), run, Path(states.root))
 
 
-def answer_samples(
+def answer_samples(  # noqa: PLR0913 - one argument for each catalog entry
     folder: TrajectoryFolder,
     frames: pd.DataFrame,
     samples: pd.DataFrame,

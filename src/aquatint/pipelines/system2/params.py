@@ -87,9 +87,7 @@ class System2Params(StageParams):
     @model_validator(mode="after")
     def _sizes_fit(self) -> System2Params:
         if self.min_pixels > self.max_pixels:
-            raise ValueError(
-                f"min_pixels {self.min_pixels} exceeds max_pixels {self.max_pixels}."
-            )
+            raise ValueError(f"min_pixels {self.min_pixels} exceeds max_pixels {self.max_pixels}.")
         return self
 
 

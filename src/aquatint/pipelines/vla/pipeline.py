@@ -9,6 +9,9 @@ from aquatint.pipelines.vla import ingest, nodes
 from aquatint.pipelines.vla.reporting import report_nodes
 
 RUN, BACKBONE = "params:run", {"backbone": "vla_backbone"}
+_STAGE1 = {"stage1": "stage1.checkpoint"}
+_VIEWS = {"viewing": "params:features.encoding"}
+_PREDICTION = {"params": "params:evaluation.prediction", "run": RUN}
 RECORDINGS = {"recordings": "data.raw", "episodes": "data.episodes"}
 ALIGNMENT = {"alignment": "params:data.alignment"}
 # What trainings and predictions read, by argument of nodes.bundle_vla.
@@ -178,17 +181,14 @@ def _stage1(part: Part) -> list[Node]:
 
 
 def _stage2(part: Part) -> list[Node]:
-    given = {"stage1": "stage1.checkpoint"}
-    views = {"viewing": "params:features.encoding"}
-    prediction = {"params": "params:evaluation.prediction", "run": RUN}
     return [
         part.node(
             nodes.check_handover,
             _named(part, "check_handover"),
             {
-                **given,
+                **_STAGE1,
                 **BACKBONE,
-                **views,
+                **_VIEWS,
                 "episodes": "data.episodes",
                 "normaliser": "data.normaliser",
                 "architecture": "params:policy.architecture",
@@ -199,7 +199,7 @@ def _stage2(part: Part) -> list[Node]:
         part.node(
             nodes.train_stage2,
             _named(part, "train_stage2"),
-            _training(part, {**given, "handover": "handover"}),
+            _training(part, {**_STAGE1, "handover": "handover"}),
             ["checkpoint", "history"],
             ["stage2", "train", "gpu"],
         ),
@@ -207,10 +207,17 @@ def _stage2(part: Part) -> list[Node]:
         part.node(
             nodes.probe_policy,
             _named(part, "probe"),
-            {**DATA, "checkpoint": "checkpoint", **prediction},
+            {**DATA, "checkpoint": "checkpoint", **_PREDICTION},
             "probe",
             ["stage2", "eval", "gpu"],
         ),
+        *_leaving(part),
+    ]
+
+
+def _leaving(part: Part) -> list[Node]:
+    """What leaves the project: merged backbone, policy, the source's own checkpoints."""
+    return [
         part.node(
             nodes.merge_policy,
             _named(part, "merge_stage2"),
@@ -225,7 +232,7 @@ def _stage2(part: Part) -> list[Node]:
                 "checkpoint": "checkpoint",
                 "merged": "merged_backbone",
                 "episodes": "data.episodes",
-                **views,
+                **_VIEWS,
                 "params": "params:rollout.flights",
             },
             "policy",
@@ -234,7 +241,7 @@ def _stage2(part: Part) -> list[Node]:
         part.node(
             nodes.measure_policy,
             _named(part, "measure_policy"),
-            {"policy": "policy", **RECORDINGS, **prediction},
+            {"policy": "policy", **RECORDINGS, **_PREDICTION},
             "latency",
             ["stage2", "eval", "gpu"],
         ),
@@ -242,7 +249,7 @@ def _stage2(part: Part) -> list[Node]:
             nodes.write_checkpoints,
             _named(part, "write_checkpoints"),
             {
-                **given,
+                **_STAGE1,
                 "stage1_history": "stage1.history",
                 "stage2": "checkpoint",
                 "stage2_history": "history",
