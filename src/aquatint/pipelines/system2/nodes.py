@@ -14,6 +14,7 @@ from aquatint.pipelines.system2.params import (
     EvaluationParams,
     GoalParams,
     ReadingParams,
+    ReportParams,
     RolloutParams,
     SamplingParams,
     System2Params,
@@ -144,3 +145,34 @@ def fly_system2(
     scenes = sorted(set(samples.loc[samples["split"] == "test", "scene"]))
     loop = ClosedLoop(**params.model_dump())
     return fly(town, scenes, backbone, checkpoint, loop, run)
+
+
+def render_system2(  # noqa: PLR0913 - one argument for each catalog entry
+    town: Any,  # noqa: ANN401 - a simulator, which the catalog builds
+    folder: TrajectoryFolder,
+    frames: pd.DataFrame,
+    predictions: pd.DataFrame,
+    history: pd.DataFrame,
+    episodes: pd.DataFrame,
+    params: ReportParams,
+    **results: Any,  # noqa: ANN401 - counts, metrics and summary of the closed loop
+) -> str:
+    """Put tables, frames, maps and curves on one page."""
+    from aquatint.reports.system2 import System2Report, render_system2_report
+
+    report = System2Report(
+        root=Path(folder.root),
+        frames=frames,
+        predictions=predictions,
+        history=history,
+        episodes=episodes,
+        **results,
+    )
+    return render_system2_report(report, town, params.num_samples, params.seed)
+
+
+def summarise_system2(metrics: dict[str, Any], rollout: dict[str, Any]) -> str:
+    """Write the tables as Markdown."""
+    from aquatint.reports.system2 import summarise_system2 as summarise
+
+    return summarise(metrics, rollout)

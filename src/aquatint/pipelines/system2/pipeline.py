@@ -20,6 +20,7 @@ def create_pipeline() -> Pipeline:
             *_data(Part("system2", "data")),
             *_finetune(Part("system2", "finetune")),
             _rollout(Part("system2", "rollout")),
+            *_reporting(Part("system2", "reporting")),
         ]
     )
 
@@ -111,3 +112,27 @@ def _rollout(part: Part) -> Node:
         ["episodes", "metrics"],
         ["eval", "gpu"],
     )
+
+
+def _reporting(part: Part) -> list[Node]:
+    results = {"metrics": "finetune.metrics", "rollout": "rollout.metrics"}
+    return [
+        part.node(nodes.summarise_system2, "summarise_system2", results, "summary", ["report"]),
+        part.node(
+            nodes.render_system2,
+            "render_system2",
+            {
+                **results,
+                "town": "rollout.town",
+                "folder": "data.raw",
+                "frames": "data.frames",
+                "counts": "data.report",
+                "predictions": "finetune.predictions",
+                "history": "finetune.history",
+                "episodes": "rollout.episodes",
+                "params": "params:report",
+            },
+            "report",
+            ["report"],
+        ),
+    ]
