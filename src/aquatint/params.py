@@ -20,7 +20,8 @@ from aquatint.parameter_names import suggest
 AnchorName = Literal["sam", "depth", "dino", "pidinet", "siglip", "metaclip"]
 LossName = (
     Literal[
-        "itc", "itm", "bbox", "spatial", "caption", "answer", "next_token", "action", "progress"
+        "itc", "itm", "bbox", "spatial", "caption", "answer", "next_token", "action", "progress",
+        "critic", "goal",
     ]
     | AnchorName
 )

@@ -117,3 +117,50 @@ def unproject_pixels(pixels: Floats, depth_m: Floats, pose: Floats, intrinsics: 
     x = (pixels[:, 0] - intrinsics[0, 2]) / intrinsics[0, 0] * depth_m
     y = (pixels[:, 1] - intrinsics[1, 2]) / intrinsics[1, 1] * depth_m
     return np.stack([x, y, depth_m], axis=1) @ pose[:3, :3].T + pose[:3, 3]
+
+
+def planar_poses(poses: Floats) -> Floats:
+    """Return where cameras are over the ground, and where they head.
+
+    Args:
+        poses: Camera to world, shape (T, 4, 4).
+
+    Returns:
+        World x and y in metres and the heading in radians, shape (T, 3).
+    """
+    return np.array([[*pose[:2, 3], heading_of(pose)] for pose in poses]).reshape(-1, 3)
+
+
+def to_local_frame(places: Floats, origin: Floats) -> Floats:
+    """Return planar poses as they are seen from another one.
+
+    Args:
+        places: World x, y and heading, shape (T, 3).
+        origin: World x, y and heading of who sees them, shape (3,).
+
+    Returns:
+        Metres ahead, metres to the left, and the turn to the left in (-pi, pi], shape (T, 3).
+    """
+    cosine, sine = np.cos(origin[2]), np.sin(origin[2])
+    offset = places[:, :2] - origin[:2]
+    ahead = offset @ np.array([cosine, sine])
+    left = offset @ np.array([-sine, cosine])
+    turn = np.pi - (np.pi - (places[:, 2] - origin[2])) % (2 * np.pi)
+    return np.stack([ahead, left, turn], axis=1)
+
+
+def to_world_frame(places: Floats, origin: Floats) -> Floats:
+    """Return planar poses of a local frame in the world; inverse of ``to_local_frame``.
+
+    Args:
+        places: Metres ahead, metres to the left, and the turn, shape (T, 3).
+        origin: World x, y and heading of that frame, shape (3,).
+
+    Returns:
+        World x, y and heading in (-pi, pi], shape (T, 3).
+    """
+    cosine, sine = np.cos(origin[2]), np.sin(origin[2])
+    x = origin[0] + places[:, 0] * cosine - places[:, 1] * sine
+    y = origin[1] + places[:, 0] * sine + places[:, 1] * cosine
+    heading = np.pi - (np.pi - (places[:, 2] + origin[2])) % (2 * np.pi)
+    return np.stack([x, y, heading], axis=1)

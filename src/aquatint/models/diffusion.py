@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 SamplerName = Literal["ddim", "ddpm"]
+PredictionType = Literal["epsilon", "sample"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Diffusion:
         sampler: ``ddim`` without fresh noise, or ``ddpm`` over all timesteps.
         num_inference_steps: Steps of ddim.
         clip_sample: Whether predicted clean samples are clipped to [-1, 1].
+        prediction_type: What the network says: ``epsilon``, the noise, or ``sample``, what is clean.
+            Over few timesteps the first ones see hardly anything but noise, and a clean sample
+            computed from it has many times the network's error.
 
     References:
         Ho et al., "Denoising Diffusion Probabilistic Models", NeurIPS 2020,
@@ -36,13 +40,14 @@ class Diffusion:
     sampler: SamplerName = "ddim"
     num_inference_steps: int = 10
     clip_sample: bool = True
+    prediction_type: PredictionType = "epsilon"
 
     def scheduler(self) -> Any:  # noqa: ANN401 - diffusers, imported late
         """Build diffusers' scheduler of the sampler."""
         common: dict[str, Any] = {
             "num_train_timesteps": self.num_train_timesteps,
             "beta_schedule": "squaredcos_cap_v2",
-            "prediction_type": "epsilon",
+            "prediction_type": self.prediction_type,
             "clip_sample": self.clip_sample,
             "timestep_spacing": "trailing",
         }
@@ -69,6 +74,10 @@ class Diffusion:
         """Return clean samples (B, ...) with as much noise as their timesteps (B,) say."""
         return self.scheduler().add_noise(clean, noise, timesteps)
 
+    def target(self, clean: Tensor, noise: Tensor) -> Tensor:
+        """Return what the network is to say: the noise, or the clean samples, shape (B, ...)."""
+        return noise if self.prediction_type == "epsilon" else clean
+
     def sample(
         self,
         predict_noise: Callable[[Tensor, Tensor], Tensor],
@@ -78,7 +87,8 @@ class Diffusion:
         """Turn noise into samples.
 
         Args:
-            predict_noise: ``(noisy, timesteps) -> noise``, shapes (B, ...), (B,), (B, ...).
+            predict_noise: ``(noisy, timesteps) -> noise``, shapes (B, ...), (B,), (B, ...); clean
+                samples instead of noise where ``prediction_type`` says so.
             start: Standard normal noise, shape (B, ...).
             generator: Source of the fresh noise of ddpm.
 

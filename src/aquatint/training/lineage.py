@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aquatint.models.backbone import Backbone
+    from aquatint.models.teachers import TeacherSource
     from aquatint.training.objective import FitResult
 
 _LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "kedro")
@@ -73,7 +74,11 @@ def conditions(run: RunParams, code: Callable[..., object]) -> dict[str, Any]:
 
 
 def stage_record(
-    stage: str, params: StageParams, backbone: Backbone, run: RunParams, result: FitResult
+    stage: str,
+    params: StageParams,
+    backbone: Backbone | TeacherSource,
+    run: RunParams,
+    result: FitResult,
 ) -> dict[str, Any]:
     """What every trained checkpoint says about itself; parents and data come on top."""
     return {

@@ -91,6 +91,28 @@ class TownMap:
         """
         return dijkstra(self._graph, directed=False, indices=_cell(goal)).reshape(_SIZE, _SIZE)
 
+    def way(self, start: FloatArray, goal: FloatArray) -> FloatArray | None:
+        """Return the middles of the cells of a shortest way, both ends included.
+
+        Args:
+            start: Where it begins, shape (2,).
+            goal: Where it ends, shape (2,).
+
+        Returns:
+            Shape (N, 2), from start to goal; None where there is none.
+        """
+        found, before = dijkstra(
+            self._graph, directed=False, indices=_cell(goal), return_predecessors=True
+        )
+        cell = _cell(start)
+        if not np.isfinite(found[cell]):
+            return None
+        cells = [cell]
+        while before[cells[-1]] >= 0:
+            cells.append(int(before[cells[-1]]))
+        rows, columns = np.divmod(np.array(cells), _SIZE)
+        return (np.stack([columns, rows], axis=1) + 0.5) * CELL_M - HALF_EXTENT_M
+
     @staticmethod
     def at(values: FloatArray, position: FloatArray) -> float:
         """Return a map's value around a place, between the cells' middles where all are known."""

@@ -1,0 +1,153 @@
+"""NavDP's decoder: trajectories out of noise and their value, from tokens of a condition."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from aquatint.models.diffusion import Diffusion
+
+
+class TrajectoryDecoder(nn.Module):
+    """A causal decoder over the steps of a trajectory that looks at tokens of a condition.
+
+    It stands alone: whoever has condition tokens, NavDP's own or those of another model, trains it
+    on what ``predict`` says or draws from it with ``sample``. Before the given tokens it puts one
+    for the timestep. The critic's head judges clean trajectories and must not know the task: it sees
+    neither the time nor the first ``num_task_tokens`` of the given tokens.
+
+    Args:
+        width: Width of all tokens.
+        horizon: Steps of a trajectory.
+        num_condition_tokens: Tokens that are given, without that of the time.
+        num_task_tokens: How many of them, the first ones, say where to go.
+        action_width: Values of a step: increments ahead, to the left, and of the turn.
+        num_blocks: Decoder blocks.
+        num_heads: Heads of each.
+        feedforward_width: Width of their inner layer.
+        dropout: Share of values dropped in training.
+
+    References:
+        Cai et al., "NavDP: Learning Sim-to-Real Navigation Diffusion Policy with Privileged
+        Information Guidance", 2025, https://arxiv.org/abs/2505.08712.
+    """
+
+    def __init__(  # noqa: PLR0913 - flat arguments, each one a size
+        self,
+        *,
+        width: int = 384,
+        horizon: int = 24,
+        num_condition_tokens: int = 131,
+        num_task_tokens: int = 3,
+        action_width: int = 3,
+        num_blocks: int = 16,
+        num_heads: int = 8,
+        feedforward_width: int = 1536,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if not 0 <= num_task_tokens <= num_condition_tokens:
+            raise ValueError(
+                f"num_task_tokens {num_task_tokens} exceeds num_condition_tokens "
+                f"{num_condition_tokens}."
+            )
+        self.horizon, self.action_width, self._width = horizon, action_width, width
+        self.num_condition_tokens, self._num_hidden = num_condition_tokens, 1 + num_task_tokens
+        self.action = nn.Linear(action_width, width)
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.step_places = nn.Parameter(0.02 * torch.randn(1, horizon, width))
+        self.condition_places = nn.Parameter(0.02 * torch.randn(1, 1 + num_condition_tokens, width))
+        block = nn.TransformerDecoderLayer(
+            width, num_heads, feedforward_width, dropout, "gelu", batch_first=True, norm_first=True
+        )
+        self.blocks = nn.TransformerDecoder(block, num_blocks)
+        self.norm = nn.LayerNorm(width)
+        self.action_head = nn.Linear(width, action_width)
+        self.critic_head = nn.Linear(width, 1)
+        is_later = torch.ones(horizon, horizon, dtype=torch.bool).triu(1)
+        self.register_buffer("_is_later", is_later, persistent=False)
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
+        """Say which noise is in trajectories, or what they are without it.
+
+        Which of both, training decides by ``Diffusion.prediction_type``.
+
+        Args:
+            noisy: Increments with noise, shape (B, H, A).
+            timesteps: Of the diffusion, counted from 0, shape (B,).
+            condition: Tokens, shape (B, C, D).
+
+        Returns:
+            Noise or increments, shape (B, H, A).
+        """
+        return self.action_head(self._decode(noisy, timesteps, condition, hides_task=False))
+
+    def value(self, actions: Tensor, condition: Tensor) -> Tensor:
+        """Judge clean trajectories by what is seen, whatever the task.
+
+        Args:
+            actions: Increments, shape (B, H, A).
+            condition: Tokens, shape (B, C, D).
+
+        Returns:
+            Values, the higher the better, shape (B,).
+        """
+        timesteps = torch.zeros(len(actions), dtype=torch.long, device=actions.device)
+        steps = self._decode(actions, timesteps, condition, hides_task=True)
+        return self.critic_head(steps.mean(1)).squeeze(-1)
+
+    def sample(
+        self,
+        diffusion: Diffusion,
+        condition: Tensor,
+        start: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Sample several trajectories for each condition.
+
+        Args:
+            diffusion: Process and sampler.
+            condition: Tokens, shape (B, C, D).
+            start: Standard normal noise, shape (B, K, H, A).
+            generator: Source of the fresh noise of ddpm.
+
+        Returns:
+            Increments, shape (B, K, H, A).
+        """
+        num_samples = start.shape[1]
+        repeated = condition.repeat_interleave(num_samples, dim=0)
+        found = diffusion.sample(
+            lambda noisy, steps: self.predict(noisy, steps, repeated), start.flatten(0, 1), generator
+        )
+        return found.unflatten(0, start.shape[:2])
+
+    def values_of(self, samples: Tensor, condition: Tensor) -> Tensor:
+        """Judge several trajectories (B, K, H, A) of each condition (B, C, D), shape (B, K)."""
+        repeated = condition.repeat_interleave(samples.shape[1], dim=0)
+        return self.value(samples.flatten(0, 1), repeated).unflatten(0, samples.shape[:2])
+
+    def _decode(
+        self, actions: Tensor, timesteps: Tensor, condition: Tensor, *, hides_task: bool
+    ) -> Tensor:
+        if condition.shape[1] != self.num_condition_tokens:
+            raise ValueError(
+                f"The decoder was built for {self.num_condition_tokens} condition tokens, got "
+                f"{condition.shape[1]}."
+            )
+        time = self.time(sinusoidal_code(timesteps, self._width).to(condition.dtype))
+        memory = torch.cat([time[:, None], condition], 1) + self.condition_places
+        if hides_task:
+            # Left out instead of masked: the same numbers, and less to compute.
+            memory = memory[:, self._num_hidden :]
+        steps = self.action(actions) + self.step_places
+        return self.norm(self.blocks(steps, memory, tgt_mask=self._is_later))
+
+
+def sinusoidal_code(timesteps: Tensor, width: int) -> Tensor:
+    """Return sines and cosines of timesteps (B,) at ever longer periods, shape (B, width)."""
+    half = width // 2
+    rates = torch.exp(-math.log(10_000) * torch.arange(half, device=timesteps.device) / half)
+    angles = timesteps.float()[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], 1)
