@@ -225,12 +225,11 @@ def draw_samples(  # noqa: PLR0913 - one argument for each thing that decides sa
     samples, skipped = build_samples(
         flights.assign(split=flights["scene"].map(splits)), frames, goals, rule
     )
-    is_kept = pd.Series(True, index=samples.index)
-    for item in chosen:
-        is_own = samples["flight_id"].str.startswith(f"{item.token}/")
-        is_own &= samples["split"] == "train"
-        ids = samples.loc[is_own, "sample_id"]
-        is_kept[is_own] = [is_sampled(name, item.percent, seed) for name in ids]
+    percents = {item.token: item.percent for item in chosen}
+    is_kept = [
+        split != "train" or is_sampled(name, percents[name.partition("/")[0]], seed)
+        for name, split in zip(samples["sample_id"], samples["split"], strict=True)
+    ]
     return samples[is_kept].reset_index(drop=True), skipped
 
 

@@ -83,8 +83,8 @@ def read_goals(root: Path, chosen: Sequence[TrajectorySet], flights: pd.DataFram
             whole numbers.
     """
     views = {item.token: item.look_down_view for item in chosen}
-    parts = [_read_flight_goals(root, row, views[row["token"]])
-             for row in flights.to_dict(orient="records")]  # fmt: skip
+    rows: list[dict[str, Any]] = flights.to_dict(orient="records")  # type: ignore[assignment]
+    parts = [_read_flight_goals(root, row, views[row["token"]]) for row in rows]
     return pd.concat(parts, ignore_index=True).astype(GOAL_DTYPES)
 
 

@@ -227,10 +227,9 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
         known.append(record["caption"])
     pixels = [load_image(folder / "images" / name, recipe.image_size_px) for name in texts]
     kept = [[text for text in of_image if text] for of_image in texts.values()]
-    if recipe.num_pointings:
-        return with_pointings(pixels, kept, recipe)
-    if recipe.num_flights:
-        return _with_flights(pixels, kept, recipe)
+    if recipe.num_pointings or recipe.num_flights:
+        add = with_pointings if recipe.num_pointings else _with_flights
+        return add(pixels, kept, recipe)
     if not recipe.num_inspections and not recipe.num_visual_questions:
         return CaptionedImages(np.stack(pixels), kept)
     dialogues: list[list[Any]] = [[] for _ in kept]

@@ -57,7 +57,12 @@ def with_pointings(pixels: list[Any], texts: list[list[str]], recipe: Any) -> An
         unseen = [color for color in view.places if color not in seen]
         # A pad that is there is asked for three times as often as one that is not.
         asked = [
-            *((color, write_pixel(*view.places[color])) for color in 3 * seen),
+            *(
+                (color, write_pixel(*place))
+                for _ in range(3)
+                for color, place in view.places.items()
+                if place is not None
+            ),
             *((color, _NOT_SEEN) for color in unseen),
         ]
         dialogues.append(

@@ -108,7 +108,6 @@ def answer_metrics(table: pd.DataFrame) -> dict[str, Any]:
         *(pixels[name].to_numpy()
           for name in ("predicted_row", "predicted_column", "goal_row", "goal_column"))
     )  # fmt: skip
-    diagonals = np.hypot(pixels["image_width"], pixels["image_height"]).to_numpy(float)
     return {
         "kinds": kind_metrics(table["kind"], table["predicted_kind"]),
         "turns": {
@@ -116,7 +115,7 @@ def answer_metrics(table: pd.DataFrame) -> dict[str, Any]:
             "exact_match_interval": confidence_interval(exact, len(turns)),
             "n": len(turns),
         },
-        "pixels": pixel_metrics(errors, diagonals, pixels["scene"].to_numpy()),
+        "pixels": pixel_metrics(errors, _diagonals(pixels), pixels["scene"].to_numpy()),
     }
 
 
@@ -130,8 +129,11 @@ def constant_pixel_metrics(table: pd.DataFrame, row: float, column: float) -> di
     """
     pixels = table[table["kind"] == "pixel"]
     errors = np.hypot(
-        row * pixels["image_height"] - pixels["goal_row"],
-        column * pixels["image_width"] - pixels["goal_column"],
-    ).to_numpy(float)
-    diagonals = np.hypot(pixels["image_width"], pixels["image_height"]).to_numpy(float)
-    return pixel_metrics(errors, diagonals, pixels["scene"].to_numpy())
+        row * pixels["image_height"].to_numpy(float) - pixels["goal_row"].to_numpy(float),
+        column * pixels["image_width"].to_numpy(float) - pixels["goal_column"].to_numpy(float),
+    )
+    return pixel_metrics(errors, _diagonals(pixels), pixels["scene"].to_numpy())
+
+
+def _diagonals(pixels: pd.DataFrame) -> np.ndarray:
+    return np.hypot(pixels["image_width"].to_numpy(float), pixels["image_height"].to_numpy(float))

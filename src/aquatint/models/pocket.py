@@ -164,7 +164,7 @@ def _text_config(
     }
 
 
-def qwen_config(
+def qwen_config(  # noqa: PLR0913 - flat arguments, each one a size
     architecture: Architecture,
     *,
     width: int,

@@ -81,11 +81,7 @@ def render_imitation_report(
     sections = [
         Section("loop", "Closed loop", loop_blocks(report.rollout, _WORDS)),
         Section("steps", "Step by step", [step_table(report.metrics), _step_note()]),
-        Section(
-            "maps",
-            "Flown paths",
-            [draw_flown_paths(report.episodes, maps, style, num_samples, seed)],
-        ),
+        Section("maps", "Flown paths", [drawn]),
         Section("training", "Training", [Chart("training", _draw_training(report.histories))]),
         Section("data", "Recordings", _data_blocks(report.counts)),
     ]

@@ -57,7 +57,8 @@ def view_pads(num_views: int, size_px: int, seed: int) -> Iterator[PadView]:
         places: dict[str, tuple[int, int] | None] = dict.fromkeys(PAD_COLORS)
         for pad in pads:
             point = np.array([[pad.x_m, pad.y_m, 0.0]])
-            x, y, depth = project_points(point, camera_pose(state, spec, pitch), spec.intrinsics)[0]
+            pose = camera_pose(state, spec, pitch).astype(np.float64)
+            x, y, depth = project_points(point, pose, spec.intrinsics.astype(np.float64))[0]
             if depth > 0 and 0 <= x < size_px and 0 <= y < size_px:
                 is_seen = abs(view.depth_m[int(y), int(x)] - depth) < 1.0
                 places[pad.color] = (int(y), int(x)) if is_seen else None
