@@ -7,6 +7,7 @@ from kedro.pipeline import Pipeline
 from aquatint.pipelines import (
     cma,
     covt,
+    dual_system,
     inspection,
     pixel_goals,
     robosense,
@@ -28,6 +29,8 @@ def register_pipelines() -> dict[str, Pipeline]:
         "cma": cma.create_pipeline(),
         "pixel_goals": pixel_goals.create_pipeline(),
         "system2": system2.create_pipeline(),
+        # With the training of System 2, which is skipped where it is there (--only-missing-outputs).
+        "dual_system": system2.create_training() + dual_system.create_pipeline(),
         "vla_regression": vla.create_pipeline("vla_regression"),
         "vla_diffusion": vla.create_pipeline("vla_diffusion"),
         "covt": covt.create_pipeline(),

@@ -233,6 +233,22 @@ def draw_samples(  # noqa: PLR0913 - one argument for each thing that decides sa
     return samples[is_kept].reset_index(drop=True), skipped
 
 
+def choose_pixels(samples: pd.DataFrame, percent: int, seed: int) -> pd.DataFrame:
+    """Keep samples with a pixel goal, and of the train split a share by id and seed alone.
+
+    Args:
+        samples: Samples of System 2; splits stay what they are.
+        percent: Share of the train split, 1 to 100.
+        seed: Seed of the draw.
+    """
+    pixels = samples[samples["kind"] == "pixel"]
+    is_kept = [
+        split != "train" or is_sampled(name, percent, seed)
+        for name, split in zip(pixels["sample_id"], pixels["split"], strict=True)
+    ]
+    return pixels[is_kept].reset_index(drop=True)
+
+
 def check_samples(table: pd.DataFrame) -> None:
     """Check a table of samples.
 

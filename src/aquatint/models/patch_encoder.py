@@ -18,7 +18,7 @@ class PatchEncoder(nn.Module):
         num_heads: Heads of each.
     """
 
-    def __init__(  # noqa: PLR0913 - flat arguments, each one a size
+    def __init__(
         self,
         *,
         channels: int,

@@ -124,7 +124,7 @@ class System1(nn.Module):
         self.process: FlowMatching | Diffusion
         if backend == "navdp_async":
             # One token of all latents, as NavDP has one of its goal.
-            self.attention = nn.Linear(width, 1)
+            self.attention = nn.Linear(width, 1, bias=False)
             self.decoder: nn.Module = TrajectoryDecoder(
                 width=width,
                 horizon=horizon,
@@ -180,11 +180,6 @@ class System1(nn.Module):
         if isinstance(self.decoder, TrajectoryDecoder):
             return self.decoder.predict(noisy, timesteps, condition)
         return self.decoder(noisy, timesteps, condition)
-
-    @property
-    def num_timesteps(self) -> int:
-        """Timesteps that training draws from."""
-        return self.process.num_train_timesteps
 
     def sample(
         self, condition: Tensor, start: Tensor, generator: torch.Generator | None = None

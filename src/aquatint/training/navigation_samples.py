@@ -78,6 +78,11 @@ class FrameFiles:
         """Decode a frame of the camera that looks down."""
         return read_frame(self._root / self._paths[flight_id][frame, 1])
 
+    def shown_paths(self, flight_id: str, past: Sequence[int], frame: int) -> list[Path]:
+        """Files that a dialogue over these frames shows."""
+        paths = self._paths[flight_id]
+        return [self._root / name for name in (*paths[[*past, frame], 0], paths[frame, 1])]
+
 
 class NavigationDialogues:
     """Samples as turns, by position.
@@ -132,19 +137,27 @@ class NavigationDialogues:
         """Return the question over history and view, without an answer."""
         row, writer = self.rows[position], self.writer
         flight, frame = row["flight_id"], int(row["frame"])
-        past = history_frames(frame, self._num_history)
+        past = self.past_frames(position)
         images = [writer.earlier(self._files.view(flight, f), augmentation) for f in past]
         images.append(writer.current(self._files.view(flight, frame), augmentation))
-        first, _ = conjunctions_of(row["sample_id"], self._seed)
+        first, _ = self.conjunctions(position)
         return Turn(ask(self._texts[position], len(past), first), self._blank(images), None)
 
     def second_turn(self, position: int) -> Turn:
         """Return the question over the look-down image, without an answer."""
         row = self.rows[position]
         image = self._files.look_down(row["flight_id"], int(row["frame"]))
-        _, second = conjunctions_of(row["sample_id"], self._seed)
+        _, second = self.conjunctions(position)
         shown = self._blank([self.writer.look_down(image)])
         return Turn(ask_for_pixel(second), shown, None)
+
+    def past_frames(self, position: int) -> list[int]:
+        """Earlier frames that a sample shows."""
+        return history_frames(int(self.rows[position]["frame"]), self._num_history)
+
+    def conjunctions(self, position: int) -> tuple[str, str]:
+        """Words before the current image and before the look-down image."""
+        return conjunctions_of(self.rows[position]["sample_id"], self._seed)
 
     def _blank(self, images: list[Any]) -> list[Any]:
         return [np.full_like(image, _GREY) for image in images] if self._is_grey else images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,22 @@ class Plan:
     pixels: list[tuple[int, int, int]] = field(default_factory=list)
 
 
+class Reply(NamedTuple):
+    """What System 2 answered.
+
+    Attributes:
+        answer: Its answer.
+        turns: The whole dialogue, answers included.
+        pixels: Look-down image where a pixel was named, uint8, shape (S, S, 3).
+        depth_m: Its depth, shape (S, S).
+    """
+
+    answer: Answer
+    turns: list[Turn]
+    pixels: NDArray[np.uint8] | None = None
+    depth_m: Floats | None = None
+
+
 class System2Asker:
     """Asks System 2 for many agents at once.
 
@@ -97,26 +113,26 @@ class System2Asker:
         image = self.writer.look_down(Image.fromarray(pixels))
         return Turn(ask_for_pixel(CONJUNCTIONS[frame % len(CONJUNCTIONS)]), [image], None)
 
-    def answer(self, simulator: Any, agents: list[int]) -> list[tuple[Answer, Floats | None]]:  # noqa: ANN401
-        """Ask for each of these agents.
-
-        Returns:
-            Its answer, and depth of the look-down image where a pixel was named.
-        """
+    def answer(self, simulator: Any, agents: list[int]) -> list[Reply]:  # noqa: ANN401
+        """Ask for each of these agents."""
         size = self.guidance.batch_size
-        found: list[tuple[Answer, Floats | None]] = []
-        for start in range(0, len(agents), size):
-            found += self._answer(simulator, agents[start : start + size])
-        return found
+        return [
+            reply
+            for start in range(0, len(agents), size)
+            for reply in self._answer(simulator, agents[start : start + size])
+        ]
 
-    def _answer(self, simulator: Any, agents: list[int]) -> list[tuple[Answer, Floats | None]]:  # noqa: ANN401
+    def _answer(self, simulator: Any, agents: list[int]) -> list[Reply]:  # noqa: ANN401
         turns = self.first_turns(simulator, agents)
         longest = self.guidance.max_new_tokens
         texts = write_answers(self.model, self.writer, [[turn] for turn in turns], longest)
-        found: list[tuple[Answer, Floats | None]] = [(parse_answer(t), None) for t in texts]
-        looking = [i for i, (answer, _) in enumerate(found) if answer.kind == "look_down"]
+        replies = [
+            Reply(_usable(parse_answer(text)), [turn._replace(answer=text)])
+            for turn, text in zip(turns, texts, strict=True)
+        ]
+        looking = [i for i, text in enumerate(texts) if parse_answer(text).kind == "look_down"]
         if not looking:
-            return [(_usable(answer), None) for answer, _ in found]
+            return replies
         frames = {i: simulator.num_frames(agents[i]) - 1 for i in looking}
         views = simulator.observe_frames([(agents[i], frames[i]) for i in looking], "down")
         dialogues = [
@@ -124,10 +140,12 @@ class System2Asker:
             for i, (pixels, _) in zip(looking, views, strict=True)
         ]
         said = write_answers(self.model, self.writer, dialogues, longest)
-        for i, text, (_, depth_m) in zip(looking, said, views, strict=True):
+        for i, text, asked, (pixels, depth_m) in zip(looking, said, dialogues, views, strict=True):
             pixel = parse_answer(text)
-            found[i] = (pixel if pixel.kind == "pixel" else Answer("invalid"), depth_m)
-        return [(_usable(answer), depth) for answer, depth in found]
+            answer = pixel if pixel.kind == "pixel" else Answer("invalid")
+            whole = [asked[0], asked[1]._replace(answer=text)]
+            replies[i] = Reply(answer, whole, pixels, depth_m)
+        return replies
 
 
 def _usable(answer: Answer) -> Answer:
@@ -157,10 +175,9 @@ class System2Actor:
         """Action of each of these agents; System 2 is asked where a plan has ended."""
         actions = {agent: self._next(simulator, agent) for agent in agents}
         waiting = [agent for agent in agents if actions[agent] is None]
-        for agent, (answer, depth_m) in zip(
-            waiting, self._asker.answer(simulator, waiting), strict=True
-        ):
-            self._take(simulator, agent, answer, depth_m)
+        replies = self._asker.answer(simulator, waiting)
+        for agent, reply in zip(waiting, replies, strict=True):
+            self._take(simulator, agent, reply)
             action = self._next(simulator, agent)
             if action is None:
                 # The place is where the agent stands. As in the source, it looks elsewhere.
@@ -187,8 +204,8 @@ class System2Actor:
             plan.position = pose[:2, 3].copy()
         return action
 
-    def _take(self, simulator: Any, agent: int, answer: Answer, depth_m: Floats | None) -> None:  # noqa: ANN401
-        plan = self.plans[agent]
+    def _take(self, simulator: Any, agent: int, reply: Reply) -> None:  # noqa: ANN401
+        plan, (answer, _, _, depth_m) = self.plans[agent], reply
         plan.point, plan.num_forward, plan.position = None, 0, None
         if answer.kind == "pixel" and depth_m is not None:
             pose = simulator.camera_pose(agent, "down")

@@ -100,8 +100,17 @@ def train_system2(
     backbone: Backbone,
     run: RunParams,
     states: TrainingStateFolder,
+    parent: Checkpoint | None = None,
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train the chosen parts of a backbone on the train split.
+
+    Args:
+        plan: What to train and how.
+        data: Samples and frames.
+        backbone: What to train from.
+        run: Seed, device, precision.
+        states: Where states of the training go.
+        parent: Earlier training of the same parts that goes on; None to begin with the backbone.
 
     Returns:
         Checkpoint at the best validation score (action type, and pixels within a tenth of the
@@ -110,6 +119,8 @@ def train_system2(
     from aquatint.training.system2_evaluation import validation_metrics
 
     model, groups = build_system2(backbone, plan.spec, run)
+    if parent is not None:
+        put_weights(model, backbone, parent)
     writer = DialogueWriter(backbone, plan.style)
     train = NavigationDialogues(data.of_split("train"), writer, plan.num_history, run.seed)
     val = NavigationDialogues(
@@ -124,12 +135,49 @@ def train_system2(
         samples, navigation_losses, evaluate, begin_epoch=samples.begin_epoch, spans_ranks=True
     )
     opening = Opening(groups, lambda epoch: set(groups))
-    key = _training_key(plan, data, backbone, run)
+    key = _training_key(plan, data, backbone, run, parent)
     result = fit(model, objective, opening, plan.params, run, states.for_fingerprint(key))
-    lineage = {"training_key": key, **_lineage(plan, data, backbone, run, result)}
+    parents = [f"system2@{parent.digest}"] if parent else []
+    lineage = {"training_key": key, **_lineage(plan, data, backbone, run, result),
+               "parents": parents}  # fmt: skip
     is_last_best = result.best_weights is result.last_weights
     last = {} if is_last_best else result.last_weights
     return Checkpoint(result.best_weights, plan.spec, lineage, last), pd.DataFrame(result.history)
+
+
+def train_further(
+    data: NavigationData,
+    backbone: Backbone,
+    parent: Checkpoint,
+    max_steps: int,
+    run: RunParams,
+    states: TrainingStateFolder,
+) -> tuple[Checkpoint, pd.DataFrame]:
+    """Train System 2 alone for some more steps, with what its checkpoint says it was trained with.
+
+    Args:
+        data: Samples and frames.
+        backbone: What it was trained from.
+        parent: Its training so far.
+        max_steps: Further steps.
+        run: Seed, device, precision.
+        states: Where states of the training go.
+
+    Returns:
+        As ``train_system2``.
+    """
+    spec, lineage = parent.spec, parent.lineage
+    params = StageParams.model_validate(lineage["params"])
+    plan = System2Plan(
+        params.model_copy(update={"max_steps": max_steps}),
+        spec["tuned"],
+        FrameStyle(**spec["style"]),
+        spec["num_history"],
+        lineage["augments"],
+        lineage["num_val"],
+        spec["max_new_tokens"],
+    )
+    return train_system2(plan, data, backbone, run, states, parent)
 
 
 def build_system2(
@@ -166,8 +214,17 @@ def restore_system2(
     device = prepare_device(run)
     loaded = backbone.load(str(device), dtype="float32")
     model = NavigationModel(loaded).to(device).eval()
-    if checkpoint is None:
-        return model
+    if checkpoint is not None:
+        put_weights(model, backbone, checkpoint)
+    return model
+
+
+def put_weights(model: NavigationModel, backbone: Backbone, checkpoint: Checkpoint) -> None:
+    """Copy a checkpoint's weights into the model of its backbone, in place.
+
+    Raises:
+        CheckpointMismatchError: If names or shapes differ.
+    """
     parts = parameters_by_part(model)
     wanted = {name for part in checkpoint.spec["tuned"] for name in parts[part]}
     own = dict(model.named_parameters())
@@ -182,11 +239,14 @@ def restore_system2(
     with torch.no_grad():
         for name, tensor in checkpoint.weights.items():
             own[name].copy_(tensor)
-    return model
 
 
 def _training_key(
-    plan: System2Plan, data: NavigationData, backbone: Backbone, run: RunParams
+    plan: System2Plan,
+    data: NavigationData,
+    backbone: Backbone,
+    run: RunParams,
+    parent: Checkpoint | None,
 ) -> str:
     """Fingerprint of all that decides the weights; a state under another key is not resumed."""
     return fingerprint(
@@ -195,6 +255,7 @@ def _training_key(
                      "augments": plan.augments, "num_val": plan.num_val},
             "data": _digests(data),
             "backbone": backbone.digest,
+            "parent": parent.digest if parent else None,
             **conditions(run, train_system2),
         }
     )  # fmt: skip
@@ -214,5 +275,7 @@ def _lineage(
         **stage_record("system2", plan.params, backbone, run, result),
         "data": _digests(data),
         "tuned": list(plan.tuned),
+        "augments": plan.augments,
+        "num_val": plan.num_val,
         "num_train_samples": len(data.of_split("train").samples),
     }
