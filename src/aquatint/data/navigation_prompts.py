@@ -106,7 +106,8 @@ def parse_answer(text: str) -> Answer:
 def ask(instruction: str, num_history: int, conjunction: str) -> str:
     """Return the first question, with ``IMAGE`` where images go: history, then the view.
 
-    The instruction stands before the images: a causal model can then look for what is asked.
+    The instruction stands behind the past and before the view: near to where it is needed, and a
+    causal model can look for what it was told.
 
     Args:
         instruction: What the agent was told.
@@ -120,14 +121,20 @@ def ask(instruction: str, num_history: int, conjunction: str) -> str:
         raise ValueError(f"An instruction needs words and no {IMAGE!r}, got {instruction!r}.")
     before = f"Seen before: {IMAGE * num_history}. " if num_history else ""
     return (
-        f"You guide an agent. {instruction.strip()} Name row and column of where to go next, or "
-        f"say {STOP_WORD} if you are there. {before}{conjunction} {IMAGE}"
+        "You guide an agent. Name row and column of where to go next, or say "
+        f"{STOP_WORD} if you are there. {before}{instruction.strip()} {conjunction} {IMAGE}"
     )
 
 
-def ask_for_pixel(conjunction: str) -> str:
-    """Return the second question, over the look-down image."""
-    return f"{conjunction} {IMAGE}"
+def ask_for_pixel(conjunction: str, instruction: str = "") -> str:
+    """Return the second question, over the look-down image.
+
+    Args:
+        conjunction: One of ``CONJUNCTIONS``.
+        instruction: What the agent was told, to say it again; nothing as published. A model of a
+            few blocks hardly carries it over from the first question.
+    """
+    return f"{instruction.strip()} {conjunction} {IMAGE}".strip()
 
 
 def user_turn(question: str) -> str:

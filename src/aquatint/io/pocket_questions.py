@@ -44,15 +44,19 @@ def with_pointings(pixels: list[Any], texts: list[list[str]], recipe: Any) -> An
         texts: Their texts.
         recipe: Of the pocket backbone.
     """
-    from aquatint.data.navigation_prompts import user_turn, write_pixel
+    from aquatint.data.navigation_prompts import CONJUNCTIONS, user_turn, write_pixel
     from aquatint.training.captioning import CaptionedImages, Dialogue
     from aquatint.world.pad_views import view_pads
 
     architecture = require_architecture(recipe.architecture)
     marks = architecture.image_start + architecture.image_token + architecture.image_end
     views = list(view_pads(recipe.num_pointings, recipe.image_size_px, recipe.seed))
+
+    def words(number: int) -> str:
+        return CONJUNCTIONS[number % len(CONJUNCTIONS)]
+
     dialogues = []
-    for view in views:
+    for number, view in enumerate(views):
         seen = [color for color, place in view.places.items() if place is not None]
         unseen = [color for color in view.places if color not in seen]
         # A pad that is there is asked for three times as often as one that is not.
@@ -66,8 +70,8 @@ def with_pointings(pixels: list[Any], texts: list[list[str]], recipe: Any) -> An
             *((color, _NOT_SEEN) for color in unseen),
         ]
         dialogues.append(
-            [Dialogue(user_turn(f"Point to the {color} pad. {marks}"), answer, True)
-             for color, answer in asked]
+            [Dialogue(user_turn(f"Point to the {color} pad. {words(number + place)} {marks}"), answer, True)
+             for place, (color, answer) in enumerate(asked)]
         )  # fmt: skip
     captions = [[_describe(view.places)] for view in views]
     return CaptionedImages(

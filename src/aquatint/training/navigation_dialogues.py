@@ -35,12 +35,15 @@ class FrameStyle:
         history_edge_px: The same for earlier frames.
         min_pixels: Fewest pixels of an image; smaller ones are enlarged.
         max_pixels: Most pixels of an image; larger ones are reduced.
+        repeats_instruction: Whether the question over the look-down image says the instruction
+            again.
     """
 
     frame_edge_px: int
     history_edge_px: int
     min_pixels: int
     max_pixels: int
+    repeats_instruction: bool = False
 
 
 class Turn(NamedTuple):
@@ -86,16 +89,16 @@ class DialogueWriter:
         self.eos, self.pad = self._tokenizer.eos_token_id, self._tokenizer.pad_token_id
         self._patch_px, self._merge = vision.patch_size, vision.spatial_merge_size
         self._normalize = PixelNormalizer(*backbone.image_statistics)
-        self._style = style
+        self.style = style
         self._limits = ViewStyle("image", 1.0, style.min_pixels, style.max_pixels)
 
     def current(self, image: Image.Image, augmentation: Augmentation | None = None) -> Pixels:
         """Show the frame of this moment."""
-        return self._shown(image, self._style.frame_edge_px, augmentation)
+        return self._shown(image, self.style.frame_edge_px, augmentation)
 
     def earlier(self, image: Image.Image, augmentation: Augmentation | None = None) -> Pixels:
         """Show a frame of the past."""
-        return self._shown(image, self._style.history_edge_px, augmentation)
+        return self._shown(image, self.style.history_edge_px, augmentation)
 
     def look_down(self, image: Image.Image) -> Pixels:
         """Show the image in which goals are named, as large as it is but for the limits."""

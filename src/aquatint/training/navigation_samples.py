@@ -149,7 +149,8 @@ class NavigationDialogues:
         image = self._files.look_down(row["flight_id"], int(row["frame"]))
         _, second = self.conjunctions(position)
         shown = self._blank([self.writer.look_down(image)])
-        return Turn(ask_for_pixel(second), shown, None)
+        again = self._texts[position] if self.writer.style.repeats_instruction else ""
+        return Turn(ask_for_pixel(second, again), shown, None)
 
     def past_frames(self, position: int) -> list[int]:
         """Earlier frames that a sample shows."""

@@ -108,10 +108,12 @@ class System2Asker:
             turns.append(Turn(question, shown, None))
         return turns
 
-    def second_turn(self, pixels: NDArray[np.uint8], frame: int) -> Turn:
+    def second_turn(self, pixels: NDArray[np.uint8], frame: int, instruction: str) -> Turn:
         """The question over a look-down image."""
         image = self.writer.look_down(Image.fromarray(pixels))
-        return Turn(ask_for_pixel(CONJUNCTIONS[frame % len(CONJUNCTIONS)]), [image], None)
+        again = instruction if self.writer.style.repeats_instruction else ""
+        conjunction = CONJUNCTIONS[frame % len(CONJUNCTIONS)]
+        return Turn(ask_for_pixel(conjunction, again), [image], None)
 
     def answer(self, simulator: Any, agents: list[int]) -> list[Reply]:  # noqa: ANN401
         """Ask for each of these agents."""
@@ -135,8 +137,9 @@ class System2Asker:
             return replies
         frames = {i: simulator.num_frames(agents[i]) - 1 for i in looking}
         views = simulator.observe_frames([(agents[i], frames[i]) for i in looking], "down")
+        told = simulator.instructions()
         dialogues = [
-            [turns[i]._replace(answer=DOWN), self.second_turn(pixels, frames[i])]
+            [turns[i]._replace(answer=DOWN), self.second_turn(pixels, frames[i], told[agents[i]])]
             for i, (pixels, _) in zip(looking, views, strict=True)
         ]
         said = write_answers(self.model, self.writer, dialogues, longest)

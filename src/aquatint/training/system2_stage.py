@@ -58,8 +58,9 @@ class System2Plan:
     def from_params(params: Any, num_history: int) -> System2Plan:  # noqa: ANN401 - the recipe's
         """Return the plan of a recipe's parameters, the tower's rate as a factor on the other."""
         style = FrameStyle(
-            params.frame_edge_px, params.history_edge_px, params.min_pixels, params.max_pixels
-        )
+            params.frame_edge_px, params.history_edge_px, params.min_pixels, params.max_pixels,
+            params.repeats_instruction,
+        )  # fmt: skip
         factor = params.vision_learning_rate / params.optimizer.learning_rate
         factors = {"vision": factor} if "vision" in params.tuned else {}
         optimizer = params.optimizer.model_copy(update={"group_factors": factors})

@@ -11,9 +11,9 @@ from aquatint.world.town_agent import AgentSpec, AgentState, Expert
 from aquatint.world.town_map import TownMap
 from aquatint.world.town_routes import FlightRule, Route, fly, side_words
 
-PAD_RULE = FlightRule(min_length_m=12.0, max_length_m=50.0, max_steps=40, gust_share=0.08)
+PAD_RULE = FlightRule(min_length_m=8.0, max_length_m=32.0, max_steps=40, gust_share=0.08)
 _MAX_TRIES = 60
-_START_HALF_M = PAD_HALF_M + 12.0
+_START_HALF_M = PAD_HALF_M + 8.0
 # Deviation of the first heading from the way to the pad: half of the flights begin without
 # seeing it.
 _HEADING_STD_RAD = 1.4

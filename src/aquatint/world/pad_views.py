@@ -19,7 +19,7 @@ FORMAT_VERSION = 1
 # Towns of no recipe: theirs count up from 0.
 _FIRST_SEED = 2_000_000_000
 _VIEWS_PER_TOWN = 16
-_REACH_M = (1.0, 45.0)
+_REACH_M = (1.0, 34.0)
 
 
 class PadView(NamedTuple):

@@ -19,11 +19,11 @@ from aquatint.world.town_map import TownMap
 from aquatint.world.trees import TreeArrays
 
 NUM_PADS = 3
-PAD_HALF_M = 35.0
-_MIN_GAP_M = 18.0
+PAD_HALF_M = 26.0
+_MIN_GAP_M = 15.0
 _MAX_TRIES = 400
 _MAX_HOUSES = 5
-_RADII_M = (3.5, 5.0)
+_RADII_M = (3.0, 4.5)
 # Least distance of a pad's rim from whatever is too high to fly over.
 _CLEAR_M = 2.0
 _SATURATION = 0.12

@@ -65,6 +65,7 @@ class System2Params(StageParams):
     history_edge_px: PositiveInt
     min_pixels: PositiveInt
     max_pixels: PositiveInt
+    repeats_instruction: bool  # in the question over the look-down image
     max_new_tokens: PositiveInt
     num_val: PositiveInt
 
