@@ -29,7 +29,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "cma": cma.create_pipeline(),
         "pixel_goals": pixel_goals.create_pipeline(),
         "system2": system2.create_pipeline(),
-        # With the training of System 2, which is skipped where it is there (--only-missing-outputs).
+        # With the training of System 2; --only-missing-outputs skips it where it is there.
         "dual_system": system2.create_training() + dual_system.create_pipeline(),
         "vla_regression": vla.create_pipeline("vla_regression"),
         "vla_diffusion": vla.create_pipeline("vla_diffusion"),

@@ -44,7 +44,9 @@ def test_goals_in_columns_are_those_that_were_exported(root, pad_world, navigati
 def test_missing_columns_are_named_with_a_way_out(root, pad_world):
     chosen = parse_sets([pad_world[1].token], [pad_world[1].token])
     flights, _, _ = read_sets(root, chosen, RULE)
-    with pytest.raises(ValueError, match=r"lacks goal\.1000cm_60deg, relative_goal_frame_id.*pixel"):
+    with pytest.raises(
+        ValueError, match=r"lacks goal\.1000cm_60deg, relative_goal_frame_id.*pixel"
+    ):
         read_goals(root, chosen, flights)
     path = sorted(root.rglob("*.parquet"))[0]
     pq.write_table(pq.read_table(path).drop_columns(["pose.1000cm_60deg"]), path)

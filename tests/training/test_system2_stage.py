@@ -52,7 +52,8 @@ def test_each_flag_trains_exactly_its_part(tuned, navigation_data, navigation_ba
                                            run_params, tmp_path):  # fmt: skip
     states = TrainingStateFolder(str(tmp_path))
     checkpoint, history = train_system2(
-        plan(max_steps=2, tuned=tuned), few(navigation_data), navigation_backbone, run_params, states
+        plan(max_steps=2, tuned=tuned), few(navigation_data), navigation_backbone, run_params,
+        states,
     )  # fmt: skip
     before = restore_system2(navigation_backbone, None, run_params)
     after = restore_system2(navigation_backbone, checkpoint, run_params)
@@ -94,8 +95,9 @@ def test_eight_samples_are_learned_by_heart(navigation_data, navigation_backbone
     assert (found["predicted_kind"] == found["kind"]).mean() > 0.8
 
 
-def test_a_killed_training_ends_as_an_uninterrupted_one(navigation_data, navigation_backbone,
-                                                        run_params, tmp_path, monkeypatch):  # fmt: skip
+def test_a_killed_training_ends_as_an_uninterrupted_one(
+    navigation_data, navigation_backbone, run_params, tmp_path, monkeypatch
+):
     data, run = few(navigation_data), run_params.model_copy(update={"save_state_every_steps": 1})
     whole, _ = train_system2(plan(max_steps=4), data, navigation_backbone, run,
                              TrainingStateFolder(str(tmp_path / "whole")))  # fmt: skip

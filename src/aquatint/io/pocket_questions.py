@@ -70,9 +70,15 @@ def with_pointings(pixels: list[Any], texts: list[list[str]], recipe: Any) -> An
             *((color, _NOT_SEEN) for color in unseen),
         ]
         dialogues.append(
-            [Dialogue(user_turn(f"Point to the {color} pad. {words(number + place)} {marks}"), answer, True)
-             for place, (color, answer) in enumerate(asked)]
-        )  # fmt: skip
+            [
+                Dialogue(
+                    user_turn(f"Point to the {color} pad. {words(number + place)} {marks}"),
+                    answer,
+                    True,
+                )
+                for place, (color, answer) in enumerate(asked)
+            ]
+        )
     captions = [[_describe(view.places)] for view in views]
     return CaptionedImages(
         np.stack([*pixels, *(view.pixels for view in views)]),

@@ -75,7 +75,7 @@ class TrajectoryNextDit(nn.Module):
         points = self.point(noisy) + self._places
         seen = torch.ones(condition.shape[:2], dtype=torch.bool, device=noisy.device)
         own = torch.ones(points.shape[:2], dtype=torch.bool, device=noisy.device)
-        turns = torch.view_as_complex(self._turns)
+        turns = torch.view_as_complex(self.get_buffer("_turns"))
         for block in self.blocks:
             points = block(points, own, turns, condition, seen, time, {})
         return self.head(self.norm(points))

@@ -209,7 +209,8 @@ def summarise_dual(
     best = max(_COLORS, key=lambda name: success[name])
     interval = format_interval(rollout["policies"][best]["success_interval"])
     lines += [
-        f"Best backend in closed loop: {WORDS[best]}, {format_percent(success[best])} ({interval}); "
+        f"Best backend in closed loop: {WORDS[best]}, {format_percent(success[best])} "
+        f"({interval}); "
         f"System 2 with a straight line: {format_percent(success['system2'])}.",
         f"Cosine of latents after System 2's further training: {drift['cosine']:.3f}; ADE "
         f"{drift['before']['ade_m']:.2f} m before, {drift['after']['ade_m']:.2f} m after.",

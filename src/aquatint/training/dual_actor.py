@@ -1,4 +1,4 @@
-"""A dual system in the closed loop: System 2 points, System 1 plans the way there and follows it."""
+"""A dual system in the closed loop: System 2 points, System 1 plans the way and follows it."""
 
 from __future__ import annotations
 
@@ -191,8 +191,8 @@ class DualActor:
             views = simulator.observe_frames(frames, "down")
             now = [as_picture(Image.fromarray(pixels), depth, planning.pictures)
                    for pixels, depth in views]  # fmt: skip
-            stacked = np.stack([np.stack([plan.goal_picture, picture])
-                                for plan, picture in zip(plans, now, strict=True)])  # fmt: skip
+            goals = [plan.goal_picture for plan in plans if plan.goal_picture is not None]
+            stacked = np.stack([np.stack(goals), np.stack(now)], axis=1)
             pairs = torch.from_numpy(stacked.astype(np.float32)).to(latents.device)
         # By agent and plan, so that who else is asked at the same time decides nothing.
         names = [f"{agent} {len(plan.pixels)} {plan.num_plans if system1.sees_pictures else 0}"

@@ -194,7 +194,7 @@ def loss_by_time(
     sums, count = np.zeros(NUM_BUCKETS), 0
     for first in range(0, len(samples), batch_size):
         batch = samples.batch(torch.arange(first, min(first + batch_size, len(samples))))
-        moved = {name: value.to(device) for name, value in batch.items()}
+        moved = {n: v.to(device) for n, v in batch.items() if isinstance(v, Tensor)}
         latents = model.latents(Memory(*(moved[name] for name in Memory._fields)))
         kept = ("actions", "noise", "pictures")
         one = {name: moved[name][:, :1] for name in kept if name in moved}

@@ -93,7 +93,7 @@ def fly_dual(  # noqa: PLR0913 - one argument for each thing that decides a flig
     return fly_policies(simulator, policies, loop, dict.fromkeys(backends, "system2"))
 
 
-def measure_drift(
+def measure_drift(  # noqa: PLR0913 - one argument for each thing that is compared
     data: TrajectoryData,
     drifted: TrajectoryData,
     backbone: Backbone,

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from aquatint.collective import weigh
 from aquatint.models.backbone import Backbone
 from aquatint.models.dual_system import DualSystem, Memory
 from aquatint.models.flow_matching import FlowMatching
@@ -55,7 +56,8 @@ def trajectory_losses(model: DualSystem, batch: dict[str, Any]) -> dict[str, Ten
     errors = trajectory_errors(model, model.latents(memory), batch)
     is_target = batch["is_target"].to(errors.dtype)
     of_sample = (errors * is_target).sum(1) / is_target.sum(1).clamp(min=1)
-    return {"action": of_sample.mean()}
+    counted = float(len(of_sample)) if batch.get("is_counted", True) else 0.0
+    return {"action": weigh(of_sample.mean(), counted)}
 
 
 def trajectory_errors(model: DualSystem, latents: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
@@ -107,7 +109,9 @@ def train_dual(
         return validation_error(trained, val, plan.params.batch_size, plan.num_samples, run.seed)
 
     groups = {"system1": model.trained_names}
-    objective = Objective(train, trajectory_losses, evaluate, begin_epoch=train.begin_epoch)
+    objective = Objective(
+        train, trajectory_losses, evaluate, begin_epoch=train.begin_epoch, spans_ranks=True
+    )
     opening = Opening(groups, lambda epoch: set(groups))
     key = _training_key(plan, data, backbone, system2, run)
     result = fit(model, objective, opening, plan.params, run, states.for_fingerprint(key))
@@ -189,8 +193,8 @@ def restore_dual(
     ]
     if differing:
         raise CheckpointMismatchError(
-            f"The checkpoint of {checkpoint.spec['backend']} does not fit: {len(differing)} tensors "
-            f"differ, the first are {differing[:3]}. Train the dual system again."
+            f"The checkpoint of {checkpoint.spec['backend']} does not fit: {len(differing)} "
+            f"tensors differ, the first are {differing[:3]}. Train the dual system again."
         )
     with torch.no_grad():
         for name, tensor in checkpoint.weights.items():

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from aquatint.collective import Share
 from aquatint.data.trajectories import poses_of, read_depth
 from aquatint.data.trajectory_targets import TargetRule, encode_trajectory, target_frames
 from aquatint.features.cache import FeatureCache
@@ -131,9 +132,9 @@ class TrajectorySamples:
     ) -> None:
         chosen = data.samples.of_split(split, "pixel")
         self._data = data
-        rows: list[dict[str, Any]] = (
-            chosen.thinned(most) if most else chosen
-        ).samples.to_dict(orient="records")  # type: ignore[assignment]
+        rows: list[dict[str, Any]] = (chosen.thinned(most) if most else chosen).samples.to_dict(
+            orient="records"
+        )  # type: ignore[assignment]
         self.rows = rows
         self._sees_pictures, self._num_timesteps = sees_pictures, num_timesteps
         self._seed, self._epoch = seed, 0
@@ -174,18 +175,20 @@ class TrajectorySamples:
         """The way from a frame to a sample's goal, shape (H, 3)."""
         row = self.rows[position]
         end = int(row["frame"]) + int(row["goal_offset"])
-        return encode_trajectory(
-            self._places[row["flight_id"]][frame : end + 1], self._data.rule
-        )
+        return encode_trajectory(self._places[row["flight_id"]][frame : end + 1], self._data.rule)
 
-    def batch(self, positions: Tensor) -> dict[str, Any]:
+    def batch(self, positions: Tensor, share: Share | None = None) -> dict[str, Any]:
         """Return dialogues, pictures, ways and noise, padded to the most frames.
 
+        On several ranks each takes its ``share``; ``is_counted`` is the share's.
+
         Returns:
-            ``memory``; ``pictures`` (B, F, 2, 4, S, S) where they are seen; ``actions`` and
-            ``noise`` (B, F, H, 3); ``timesteps`` and ``is_target`` (B, F).
+            Fields of ``Memory``; ``pictures`` (B, F, 2, 4, S, S) where they are seen; ``actions``
+            and ``noise`` (B, F, H, 3); ``timesteps`` and ``is_target`` (B, F).
         """
         chosen = positions.tolist()
+        if share:
+            chosen = chosen[share.rows]
         frames = [self.frames_of(i) for i in chosen]
         most = max(map(len, frames))
         horizon = self._data.rule.num_points
@@ -207,6 +210,7 @@ class TrajectorySamples:
             "noise": torch.from_numpy(noise),
             "timesteps": torch.from_numpy(timesteps),
             "is_target": torch.from_numpy(is_target),
+            "is_counted": share is None or share.is_counted,
         }
         if self._sees_pictures:
             batch["pictures"] = torch.from_numpy(self._pairs(chosen, frames, most))

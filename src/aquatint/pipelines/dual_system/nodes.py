@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -33,7 +34,7 @@ def choose_pixel_samples(samples: pd.DataFrame, params: ShareParams) -> pd.DataF
     return choose_pixels(samples, params.percent, params.seed)
 
 
-def remember_dialogues(
+def remember_dialogues(  # noqa: PLR0913 - one argument for each catalog entry
     folder: TrajectoryFolder,
     frames: pd.DataFrame,
     samples: pd.DataFrame,
@@ -52,7 +53,7 @@ def remember_dialogues(
     return cache_memories(store, data, backbone, system2, style, run)
 
 
-def bundle_trajectories(
+def bundle_trajectories(  # noqa: PLR0913 - one argument for each catalog entry
     folder: TrajectoryFolder,
     frames: pd.DataFrame,
     samples: pd.DataFrame,
@@ -83,6 +84,7 @@ def train_system1(
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train latent queries and one System 1 on remembered dialogues."""
     from aquatint.training.dual_stage import DualPlan, train_dual
+    from aquatint.training.launch import launch
 
     names = set(StageParams.model_fields)
     plan = DualPlan(
@@ -94,7 +96,8 @@ def train_system1(
         params.num_samples,
     )
     bundled = bundle_trajectories(targets=targets, run=run, **data)
-    return train_dual(plan, bundled, data["backbone"], data["system2"], run, states)
+    arguments = (plan, bundled, data["backbone"], data["system2"], run, states)
+    return launch(train_dual, arguments, run, Path(states.root))
 
 
 def predict_ways(
@@ -132,7 +135,7 @@ def evaluate_ways(
     return evaluate_trajectories(predictions, losses, bundled)
 
 
-def train_system2_further(
+def train_system2_further(  # noqa: PLR0913 - one argument for each catalog entry
     folder: TrajectoryFolder,
     frames: pd.DataFrame,
     samples: pd.DataFrame,
@@ -143,11 +146,13 @@ def train_system2_further(
     run: RunParams,
 ) -> tuple[Checkpoint, pd.DataFrame]:  # fmt: skip
     """Train System 2 alone for some more steps, as it was trained before."""
+    from aquatint.training.launch import launch
     from aquatint.training.navigation_samples import NavigationData
     from aquatint.training.system2_stage import train_further
 
     data = NavigationData(folder.root, frames, samples)
-    return train_further(data, backbone, system2, params.max_steps, run, states)
+    arguments = (data, backbone, system2, params.max_steps, run, states)
+    return launch(train_further, arguments, run, Path(states.root))
 
 
 def measure_drift(

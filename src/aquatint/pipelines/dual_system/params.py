@@ -60,13 +60,20 @@ class System1Params(StageParams):
 
     def sizes(self, edge_px: int) -> dict[str, Any]:
         """Arguments of ``System1`` but backend, latents and horizon."""
-        names = ("width", "num_blocks", "num_heads", "num_train_timesteps", "num_inference_steps",
-                 "num_diffusion_timesteps")  # fmt: skip
-        of_pictures = ("patch_px", "num_encoder_blocks", "num_memory_blocks", "num_queries")
-        pictures = {name: getattr(self, name) for name in of_pictures}
         return {
-            **{name: getattr(self, name) for name in names},
-            "pictures": {**pictures, "size_px": edge_px},
+            "width": self.width,
+            "num_blocks": self.num_blocks,
+            "num_heads": self.num_heads,
+            "num_train_timesteps": self.num_train_timesteps,
+            "num_inference_steps": self.num_inference_steps,
+            "num_diffusion_timesteps": self.num_diffusion_timesteps,
+            "pictures": {
+                "size_px": edge_px,
+                "patch_px": self.patch_px,
+                "num_encoder_blocks": self.num_encoder_blocks,
+                "num_memory_blocks": self.num_memory_blocks,
+                "num_queries": self.num_queries,
+            },
         }
 
 

@@ -45,12 +45,12 @@ def _data() -> list[Node]:
             "samples",
             ["split"],
         ),
-        _remember("remember_dialogues", "memories", _SYSTEM2),
+        _remember(Part("dual_system", "features"), "remember_dialogues", _SYSTEM2),
     ]
 
 
-def _remember(name: str, cache: str, system2: dict[str, str]) -> Node:
-    return Part("dual_system", "features").node(
+def _remember(part: Part, name: str, system2: dict[str, str]) -> Node:
+    return part.node(
         nodes.remember_dialogues,
         name,
         {
@@ -59,10 +59,10 @@ def _remember(name: str, cache: str, system2: dict[str, str]) -> Node:
             **system2,
             "samples": "data.samples",
             "store": "feature_store",
-            "params": "params:memory",
+            "params": "params:features.memory",
             "run": "params:run",
         },
-        cache,
+        "memories",
         ["features", "gpu"],
     )
 
@@ -111,14 +111,14 @@ def _drift(part: Part) -> list[Node]:
             ["checkpoint", "history"],
             ["train", "gpu"],
         ),
-        _remember("remember_dialogues_further", "drifted", further),
+        _remember(part, "remember_dialogues_further", further),
         part.node(
             nodes.measure_drift,
             "measure_drift",
             {
                 **_DATA,
                 "further": "checkpoint",
-                "drifted": "features.drifted",
+                "drifted": "memories",
                 "dual": f"{_DRIFTING}.checkpoint",
                 "params": "params:further",
             },
