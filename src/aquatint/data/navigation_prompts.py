@@ -106,8 +106,8 @@ def parse_answer(text: str) -> Answer:
 def ask(instruction: str, num_history: int, conjunction: str) -> str:
     """Return the first question, with ``IMAGE`` where images go: history, then the view.
 
-    The instruction stands behind the past and before the view: near to where it is needed, and a
-    causal model can look for what it was told.
+    The instruction stands right before the view: a causal model can look for what it was told, and
+    a small one finds it at a distance that neither the past nor the conjunction changes.
 
     Args:
         instruction: What the agent was told.
@@ -120,9 +120,10 @@ def ask(instruction: str, num_history: int, conjunction: str) -> str:
     if not instruction.strip() or IMAGE in instruction:
         raise ValueError(f"An instruction needs words and no {IMAGE!r}, got {instruction!r}.")
     before = f"Seen before: {IMAGE * num_history}. " if num_history else ""
+    now = f"{conjunction} this view. {instruction.strip()} {IMAGE}"
     return (
         "You guide an agent. Name row and column of where to go next, or say "
-        f"{STOP_WORD} if you are there. {before}{instruction.strip()} {conjunction} {IMAGE}"
+        f"{STOP_WORD} if you are there. {before}{now}"
     )
 
 
@@ -134,7 +135,7 @@ def ask_for_pixel(conjunction: str, instruction: str = "") -> str:
         instruction: What the agent was told, to say it again; nothing as published. A model of a
             few blocks hardly carries it over from the first question.
     """
-    return f"{instruction.strip()} {conjunction} {IMAGE}".strip()
+    return f"{conjunction} this view. {instruction.strip()} {IMAGE}".replace("  ", " ")
 
 
 def user_turn(question: str) -> str:

@@ -30,7 +30,6 @@ def questions_of(view: Any, architecture_name: str) -> list[Any]:  # noqa: ANN40
 
 # Of documents about pads: the others describe the aerial world.
 _POINTING_SHARE = 0.95
-_NOT_SEEN = "not in view"
 
 
 def with_pointings(pixels: list[Any], texts: list[list[str]], recipe: Any) -> Any:  # noqa: ANN401
@@ -52,30 +51,21 @@ def with_pointings(pixels: list[Any], texts: list[list[str]], recipe: Any) -> An
     marks = architecture.image_start + architecture.image_token + architecture.image_end
     views = list(view_pads(recipe.num_pointings, recipe.image_size_px, recipe.seed))
 
-    def words(number: int) -> str:
-        return CONJUNCTIONS[number % len(CONJUNCTIONS)]
+    def question(number: int, color: str) -> str:
+        words = CONJUNCTIONS[number % len(CONJUNCTIONS)]
+        return user_turn(f"{words} this view. Point to the {color} pad and stop. {marks}")
 
     dialogues = []
     for number, view in enumerate(views):
-        seen = [color for color, place in view.places.items() if place is not None]
-        unseen = [color for color in view.places if color not in seen]
-        # A pad that is there is asked for three times as often as one that is not.
+        # Each that is seen, so that colors must be told apart; none for a view without any.
         asked = [
-            *(
-                (color, write_pixel(*place))
-                for _ in range(3)
-                for color, place in view.places.items()
-                if place is not None
-            ),
-            *((color, _NOT_SEEN) for color in unseen),
+            (color, write_pixel(*place))
+            for color, place in view.places.items()
+            if place is not None
         ]
         dialogues.append(
             [
-                Dialogue(
-                    user_turn(f"Point to the {color} pad. {words(number + place)} {marks}"),
-                    answer,
-                    True,
-                )
+                Dialogue(question(number + place, color), answer, True)
                 for place, (color, answer) in enumerate(asked)
             ]
         )

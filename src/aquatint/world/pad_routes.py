@@ -14,9 +14,7 @@ from aquatint.world.town_routes import FlightRule, Route, fly, side_words
 PAD_RULE = FlightRule(min_length_m=8.0, max_length_m=32.0, max_steps=40, gust_share=0.08)
 _MAX_TRIES = 60
 _START_HALF_M = PAD_HALF_M + 8.0
-# Deviation of the first heading from the way to the pad: half of the flights begin without
-# seeing it.
-_HEADING_STD_RAD = 1.4
+_HEADING_STD_RAD = 0.35
 
 
 def sample_pad_route(
@@ -40,7 +38,7 @@ def sample_pad_route(
         expert = Expert(town, goal, spec)
         if not rule.min_length_m <= expert.distance_m(start) <= rule.max_length_m:
             continue
-        flown = fly(expert, _first_state(start, goal, rng), town, spec, rng, rule)
+        flown = fly(expert, _first_state(start, pads, rng), town, spec, rng, rule)
         if flown is None:
             continue
         states, actions = flown
@@ -51,18 +49,20 @@ def sample_pad_route(
 
 
 def instructions_to(pad: Pad, state: AgentState, rng: Rng) -> tuple[str, ...]:
-    """Three wordings: the pad, where it lies as seen from the start, and the pad again."""
+    """Three wordings: the pad, the same with where it lies as seen from the start, and another."""
     opening = ("Fly to", "Go to", "Head for")[int(rng.integers(3))]
     side = side_words(state, np.array([pad.x_m, pad.y_m]))
     return (
         f"{opening} the {pad.color} pad and stop.",
-        f"The {pad.color} pad is {side}. Fly there and stop.",
-        f"Find the {pad.color} pad and stop over it.",
+        f"It is {side}. {opening} the {pad.color} pad and stop.",
+        f"Find the {pad.color} pad and stop.",
     )
 
 
-def _first_state(start: FloatArray, goal: FloatArray, rng: Rng) -> AgentState:
-    offset = goal - start
+def _first_state(start: FloatArray, pads: tuple[Pad, ...], rng: Rng) -> AgentState:
+    """Look at any of the pads: what is in the middle must not tell which one is meant."""
+    seen = pads[int(rng.integers(len(pads)))]
+    offset = np.array([seen.x_m, seen.y_m]) - start
     heading = np.arctan2(offset[1], offset[0]) + rng.normal(0, _HEADING_STD_RAD)
     heading = (heading + np.pi) % (2 * np.pi) - np.pi
     return AgentState(float(start[0]), float(start[1]), float(heading))
