@@ -1,8 +1,8 @@
 """Navigation: frames that are read, dialogues that are remembered, frames that are rendered.
 
 Run with ``make bench``. On a random pocket Qwen2.5-VL (96 wide, 3 blocks a tower, 96 px) over
-embedded pad towns: samples a second of the builder that decodes what a sample shows, against
-one that decodes every frame up to it with its depth; a joint training step on remembered dialogues,
+embedded pad towns: samples a second of the builder that decodes what a sample shows, against one
+that decodes every frame up to it with its depth; a joint training step on remembered dialogues,
 against one that runs the frozen System 2 each time, with equal losses; steps a second in closed loop
 where frames are rendered when System 2 asks for them, against rendering each as it is seen. CPU
 seconds, one thread, medians of alternating rounds.
@@ -123,7 +123,8 @@ def bench_builder(data: NavigationData, backbone: Backbone) -> None:
         raise SystemExit("The builders differ.")
     fast, slow = alternate(lambda: build(needed), lambda: build(everything))
     print(f"sample builder: {len(positions) / fast:.0f} samples/s reading what is shown, "
-          f"{len(positions) / slow:.0f} reading all frames so far; ratio {slow / fast:.2f}")  # fmt: skip
+          f"{len(positions) / slow:.0f} reading all frames so far; "
+          f"ratio {slow / fast:.2f}")  # fmt: skip
 
 
 def bench_joint_step(data: NavigationData, backbone: Backbone) -> None:
