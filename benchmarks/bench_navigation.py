@@ -3,8 +3,8 @@
 Run with ``make bench``. On a random pocket Qwen2.5-VL (96 wide, 3 blocks a tower, 96 px) over
 embedded pad towns: samples a second of the builder that decodes what a sample shows, against one
 that decodes every frame up to it with its depth; a joint training step on remembered dialogues,
-against one that runs the frozen System 2 each time, with equal losses; steps a second in closed loop
-where frames are rendered when System 2 asks for them, against rendering each as it is seen. CPU
+against one that runs the frozen System 2 each time, with equal losses; steps a second in closed
+loop where frames are rendered when System 2 asks for them, against rendering each. CPU
 seconds, one thread, medians of alternating rounds.
 """
 

@@ -73,9 +73,7 @@ class DualSystem(nn.Module):
         system1: What they guide.
     """
 
-    def __init__(
-        self, language_model: PreTrainedModel, num_latents: int, system1: System1
-    ) -> None:
+    def __init__(self, language_model: PreTrainedModel, num_latents: int, system1: System1) -> None:
         super().__init__()
         self.language_model = language_model.requires_grad_(False)
         width = language_model.config.hidden_size

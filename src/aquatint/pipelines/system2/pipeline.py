@@ -27,9 +27,7 @@ def create_pipeline() -> Pipeline:
 
 def create_training() -> Pipeline:
     """Trajectories to samples and training alone: what a dual system stands on."""
-    return Pipeline(
-        [*_data(Part("system2", "data")), _finetune(Part("system2", "finetune"))[0]]
-    )
+    return Pipeline([*_data(Part("system2", "data")), _finetune(Part("system2", "finetune"))[0]])
 
 
 def _data(part: Part) -> list[Node]:
