@@ -234,18 +234,15 @@ def draw_samples(  # noqa: PLR0913 - one argument for each thing that decides sa
 
 
 def choose_pixels(samples: pd.DataFrame, percent: int, seed: int) -> pd.DataFrame:
-    """Keep samples with a pixel goal, and of the train split a share by id and seed alone.
+    """Keep samples with a pixel goal, and of them a share by id and seed alone.
 
     Args:
         samples: Samples of System 2; splits stay what they are.
-        percent: Share of the train split, 1 to 100.
+        percent: Share, 1 to 100.
         seed: Seed of the draw.
     """
     pixels = samples[samples["kind"] == "pixel"]
-    is_kept = [
-        split != "train" or is_sampled(name, percent, seed)
-        for name, split in zip(pixels["sample_id"], pixels["split"], strict=True)
-    ]
+    is_kept = [is_sampled(name, percent, seed) for name in pixels["sample_id"]]
     return pixels[is_kept].reset_index(drop=True)
 
 

@@ -28,7 +28,7 @@ BACKENDS = ("nextdit_async", "nextdit", "navdp_async")
 
 
 def choose_pixel_samples(samples: pd.DataFrame, params: ShareParams) -> pd.DataFrame:
-    """Keep pixel samples alone, and of the train split a share by id and seed."""
+    """Keep pixel samples alone, and of them a share by id and seed."""
     from aquatint.data.navigation_samples import choose_pixels
 
     return choose_pixels(samples, params.percent, params.seed)

@@ -12,7 +12,7 @@ from aquatint.params import Params, StageParams
 class ShareParams(Params):
     """Which of System 2's samples a System 1 is trained on; turns and stops never are."""
 
-    percent: int = Field(ge=1, le=100)  # of the pixel samples of the train split
+    percent: int = Field(ge=1, le=100)  # of the pixel samples
     seed: NonNegativeInt
 
 
