@@ -179,7 +179,7 @@ def _draw_time(metrics: Mapping[str, dict[str, Any]]) -> go.Figure:
 
 
 def _draw_training(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
-    figure = stack_panels(["loss", "validation: ADE (m)"], 460)
+    figure = stack_panels(["loss", "validation: ADE (m)"], 460, shared_xaxes=True)
     for name, history in histories.items():
         color, label = _COLORS[name], WORDS[name]
         smooth = history["loss_action"].rolling(25, min_periods=1).mean()

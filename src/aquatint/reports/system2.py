@@ -153,7 +153,7 @@ def answer_table(metrics: dict[str, Any]) -> Table:
     rows = []
     if "mean_pixel" in metrics:
         found = metrics["mean_pixel"]
-        rows.append(Row("train goals' mean pixel, always", [*[Cell("")] * 5, *_pixel_cells(found)]))
+        rows.append(Row("train goals' mean pixel, always", [*[Cell("")] * 4, *_pixel_cells(found)]))
     for told, words in _TOLD_WORDS.items():
         found = metrics[told]
         kinds, turns = found["kinds"], found["turns"]
@@ -162,18 +162,18 @@ def answer_table(metrics: dict[str, Any]) -> Table:
                 format_percent(kinds["accuracy"]),
                 f"{format_interval(kinds['accuracy_interval'])}, n = {kinds['n']}",
             ),
-            Cell(format_percent(kinds["stop_precision"])),
-            Cell(format_percent(kinds["stop_recall"])),
+            Cell(format_percent(kinds["stop_precision"]), format_percent(kinds["stop_recall"])),
             Cell(format_percent(turns["exact_match"]), f"n = {turns['n']}"),
             Cell(format_percent(kinds["invalid_rate"])),
             *_pixel_cells(found["pixels"]),
         ]
         rows.append(Row(words, cells))
-    head = ["held-out frames", "kind right", "stop precision", "stop recall", "turns exact",
-            "invalid", "median pixel error", "pixels within 5 %", "within 10 %"]  # fmt: skip
+    head = ["held-out frames", "kind right", "stop precision, recall", "turns exact", "invalid",
+            "pixel error", "within 5 %", "within 10 %"]  # fmt: skip
     note = (
         "Pixels: after the arrow down, which is given; distances to the goal that depth and poses "
-        "give, hits within shares of the image's diagonal. Turns: the whole string of arrows."
+        "give, their median, and hits within shares of the image's diagonal. Turns: the whole "
+        "string of arrows."
     )
     return Table(head, rows, note)
 
@@ -269,7 +269,7 @@ def _place(row: int, column: int, scale: float) -> list[str]:
 
 
 def _draw_training(history: pd.DataFrame) -> go.Figure:
-    figure = stack_panels(["loss of the answers' tokens", "validation"], 460)
+    figure = stack_panels(["loss of the answers' tokens", "validation"], 460, shared_xaxes=True)
     smooth = history["loss_next_token"].rolling(25, min_periods=1).mean()
     figure.add_scatter(x=history["step"], y=smooth, mode="lines", name="loss",
                        showlegend=False, line={"color": "#D9601A", "width": 1.8},
