@@ -143,3 +143,10 @@ def test_a_scene_in_two_splits_is_refused():
     other = samples.assign(split="test", sample_id="x" + samples["sample_id"])
     with pytest.raises(ValueError, match="a scene stands in one split"):
         check_samples(pd.concat([samples, other], ignore_index=True))
+
+
+def test_a_share_of_a_share_is_drawn_anew():
+    half = draw_samples(*many(50), RULE, (0.2, 0.2), 0)[0]
+    pixels = half[half["kind"] == "pixel"]
+    kept = choose_pixels(half, 50, 0)
+    assert len(kept) < 0.8 * len(pixels), "the same draw would keep all that the first one kept"

@@ -242,7 +242,8 @@ def choose_pixels(samples: pd.DataFrame, percent: int, seed: int) -> pd.DataFram
         seed: Seed of the draw.
     """
     pixels = samples[samples["kind"] == "pixel"]
-    is_kept = [is_sampled(name, percent, seed) for name in pixels["sample_id"]]
+    # Under another name: by its own, a sample that a set's share kept would be kept here again.
+    is_kept = [is_sampled(f"system1 {name}", percent, seed) for name in pixels["sample_id"]]
     return pixels[is_kept].reset_index(drop=True)
 
 
