@@ -56,3 +56,23 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
 def test_other_artefacts_are_not_held_up(tmp_path):
     with one_builder(tmp_path / "one"), one_builder(tmp_path / "other"):
         pass
+
+
+UNGUARDED = """
+import sys
+from pathlib import Path
+from aquatint.locks import one_builder
+from aquatint.world.processes import map_in_processes
+with one_builder(Path(sys.argv[1])):
+    print(list(map_in_processes(abs, [-1, -2], 2)))
+"""
+
+
+def test_a_script_without_a_main_guard_is_told_so_and_does_not_wait_for_itself(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    run = subprocess.run(
+        [sys.executable, script, tmp_path / "thing"], capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode
+    assert 'Put what the script does below `if __name__ == "__main__":`' in run.stderr

@@ -114,10 +114,11 @@ def policy_sizes(kind="regression", *, sees=True, strategy="cross_attention"):
         if hears else None,
         "state": {"num_values": 15, "widths": [16], "num_heads": 2, "num_blocks": 0,
                   "dropout": 0.0},
-        "fusion": {"strategy": strategy if sees else "none", "num_heads": 2, "num_positions": 44},
+        "fusion": {"strategy": strategy if sees else "none", "num_heads": 2, "places": [44, 32]},
         "expert": {"action_width": 7, "width": 32, "horizon": 4, "num_blocks": 1, "num_heads": 2,
                    "feedforward_width": 32, "dropout": 0.0},
-        "diffusion": {"num_train_timesteps": 20, "num_inference_steps": 5}
+        "diffusion": {"num_train_timesteps": 20, "num_inference_steps": 5, "num_draws": 2,
+                      "min_snr_gamma": 2.0}
         if kind == "diffusion" else None,
     }  # fmt: skip
 

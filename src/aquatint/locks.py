@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import multiprocessing
 import os
 import socket
 from collections.abc import Iterator
@@ -22,7 +23,16 @@ def one_builder(final: Path) -> Iterator[None]:
 
     Args:
         final: Where the artefact will stand; the lock is a hidden file beside it.
+
+    Raises:
+        RuntimeError: In a process that the builder started and that imports the calling script
+            once more: it would wait for the builder, which waits for it.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            f"{final.name} is built by several processes, each of which imports this script again. "
+            'Put what the script does below `if __name__ == "__main__":`.'
+        )
     final.parent.mkdir(parents=True, exist_ok=True)
     with (final.parent / f".{final.name}.lock").open("a+") as file:
         try:

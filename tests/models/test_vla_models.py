@@ -30,7 +30,7 @@ def small_policy(kind="regression", strategy="cross_attention", **options):
         "vl_width": D,
         "sensor": small_sensor() if hears else None,
         "state": {"num_values": 4, "widths": (8,), "num_heads": 2, "num_blocks": 0, "dropout": 0.0},
-        "fusion": {"strategy": strategy, "num_heads": 2, "num_positions": T},
+        "fusion": {"strategy": strategy, "num_heads": 2, "places": [T, 2]},
         "expert": {"width": W, "horizon": 4, "action_width": 7, "num_blocks": 2, "num_heads": 2,
                    "feedforward_width": 16, "dropout": 0.0},
         "diffusion": {"num_train_timesteps": 20} if kind == "diffusion" else None,
@@ -293,3 +293,15 @@ def test_the_state_encoder_reads_every_moment():
         changed = states.clone()
         changed[:, moment] += 1
         assert (encoder(changed) - before).abs().max() > 1e-4
+
+
+def test_levels_with_little_noise_count_less_and_a_sample_s_draws_share_its_condition():
+    diffusion = Diffusion(num_train_timesteps=100, min_snr_gamma=2.0)
+    weights = diffusion.loss_weights(torch.arange(100))
+    kept = diffusion.scheduler().alphas_cumprod
+    ratio = kept / (1 - kept)
+    assert torch.allclose(weights * ratio, ratio.clamp(max=2.0)), "min(SNR, gamma) / SNR"
+    assert (Diffusion().loss_weights(torch.arange(100)) == 1).all()
+    condition = condition_of(2)
+    condition.summary[1] = 1
+    assert condition.repeat(3).summary[:, 0].tolist() == [0, 0, 0, 1, 1, 1]

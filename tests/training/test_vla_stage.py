@@ -21,7 +21,12 @@ from aquatint.training.vla_export import (
 from aquatint.training.vla_losses import ActionLosses
 from aquatint.training.vla_merge import merge_vla
 from aquatint.training.vla_model import build_vla, restore_vla
-from aquatint.training.vla_predict import choose_chunks, predict_chunks, probe_sensor
+from aquatint.training.vla_predict import (
+    choose_chunks,
+    predict_chunks,
+    probe_instruction,
+    probe_sensor,
+)
 from aquatint.training.vla_samples import RobotSteps, TrainingSteps
 from aquatint.training.vla_stage import compare_handover, train_vla
 from vla_fixture import plan_of, rules_of
@@ -116,10 +121,10 @@ def test_every_tensor_of_stage1_is_found_in_a_fresh_stage2(trained, vla_data, ru
     first, second, _, _ = trained[kind]
     model, groups = build_vla(vla_data.backbone, second.spec, run_params, is_live=True)
     take_over(model, first, groups)
-    parameters = dict(model.named_parameters())
+    tensors = model.state_dict()
     assert len(first.weights) > 20
     for name, tensor in first.weights.items():
-        assert torch.equal(parameters[name], tensor), name
+        assert torch.equal(tensors[name], tensor), name
     record = compare_handover(first, second.spec["policy"])
     assert (
         record["num_tensors"]
@@ -156,7 +161,7 @@ def test_one_batch_gives_the_gradients_of_its_parts(vla_data, run_params, kind):
         model, _ = build_vla(vla_data.backbone, plan_of(kind=kind).spec(vla_data), run_params,
                              is_live=False)  # fmt: skip
         samples = TrainingSteps(RobotSteps(vla_data, "train", "cached"), vla_data, 0,
-                                20 if kind == "diffusion" else 0)  # fmt: skip
+                                model.diffusion)  # fmt: skip
         losses = ActionLosses(tuple(vla_data.normaliser["action"]["is_constant"]))
         window = torch.arange(8)
         total = samples.sample_weights[window].sum()
@@ -233,6 +238,14 @@ def test_a_random_prior_does_not_help(trained, vla_data, run_params):
     assert not np.array_equal(found["own"], found["zeroed"])
 
 
+def test_another_instruction_is_another_than_a_step_s_own(trained, vla_data, run_params):
+    found = probe_instruction(trained["regression"][1], vla_data, run_params, 2, 16)
+    own = predict_chunks(trained["regression"][1], vla_data, run_params, ("test",), 2, 16)
+    before = np.stack(own["predicted"].to_list()).reshape(found["own"].shape)
+    assert np.allclose(found["own"], before, atol=0.05), "as the policy is judged elsewhere"
+    assert (np.abs(found["other"] - found["own"]).reshape(len(before), -1).max(1) > 0).all()
+
+
 def test_shuffled_actions_are_predicted_no_better_than_by_their_mean(trained, vla_data, run_params):
     table = predict_chunks(trained["regression"][1], vla_data, run_params, ("test",), 1, 32)
     predicted = np.stack(table["predicted"].to_list())
@@ -252,11 +265,11 @@ def test_pictures_are_drawn_as_often_as_their_format_weighs(vla_data):
     )
     rules = rules_of(mixture={"trajectory": 0.0, "episode": 1.0})
     data = dataclasses.replace(vla_data, steps=steps, rules=rules)
-    samples = TrainingSteps(RobotSteps(data, "train", "none", "missing"), data, 0, 0)
+    samples = TrainingSteps(RobotSteps(data, "train", "none", "missing"), data, 0, None)
     drawn = {name.partition("@")[0] for name in samples.identify(torch.arange(len(samples)))}
     assert first not in drawn
     data = dataclasses.replace(data, rules=rules_of(mixture={"trajectory": 3.0, "episode": 1.0}))
-    samples = TrainingSteps(RobotSteps(data, "train", "none", "missing"), data, 0, 0)
+    samples = TrainingSteps(RobotSteps(data, "train", "none", "missing"), data, 0, None)
     names = [n.partition("@")[0] for n in samples.identify(torch.arange(len(samples)))]
     others = len(names) - names.count(first)
     assert names.count(first) / others == pytest.approx(
@@ -265,7 +278,7 @@ def test_pictures_are_drawn_as_often_as_their_format_weighs(vla_data):
     data = dataclasses.replace(data, rules=rules_of(mixture={"bridge": 1.0}))
     steps = RobotSteps(data, "train", "none", "missing")
     with pytest.raises(ValueError, match="draws none of the formats"):
-        TrainingSteps(steps, data, 0, 0)
+        TrainingSteps(steps, data, 0, None)
 
 
 def test_samples_weigh_by_confidence_and_sensor(vla_data):

@@ -77,10 +77,11 @@ def chosen_views(steps: pd.DataFrame, style: FrameStyle) -> tuple[list[list[str]
     return refs, digests
 
 
-def num_positions(steps: pd.DataFrame, style: FrameStyle) -> int:
-    """Most vision-language tokens of a step: those kept of its views, and those of its text."""
+def num_positions(steps: pd.DataFrame, style: FrameStyle) -> tuple[int, int]:
+    """Most vision-language tokens of a step, and how many of them lie in its views."""
     views = style.views or tuple(steps.loc[steps["has_state"], "views"].iloc[0])
-    return len(views) * math.prod(style.memory_grid) + style.max_text_tokens
+    num_image = len(views) * math.prod(style.memory_grid)
+    return num_image + style.max_text_tokens, num_image
 
 
 def prompt_key(digests: Sequence[str], instruction: str) -> str:

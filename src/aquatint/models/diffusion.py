@@ -24,6 +24,10 @@ class Diffusion:
         sampler: ``ddim`` without fresh noise, or ``ddpm`` over all timesteps.
         num_inference_steps: Steps of ddim.
         clip_sample: Whether predicted clean samples are clipped to [-1, 1].
+        num_draws: Noise levels at which a training step shows each of its samples.
+        min_snr_gamma: Signal-to-noise ratio above which a noise level counts less, in proportion:
+            where the answer is all but seen, nothing is learnt about its condition. None weighs all
+            alike.
         prediction_type: What the network says: ``epsilon``, the noise, or ``sample``, what is clean.
             Over few timesteps the first ones see hardly anything but noise, and a clean sample
             computed from it has many times the network's error.
@@ -32,14 +36,18 @@ class Diffusion:
         Ho et al., "Denoising Diffusion Probabilistic Models", NeurIPS 2020,
         https://arxiv.org/abs/2006.11239. Song et al., "Denoising Diffusion Implicit Models", ICLR
         2021, https://arxiv.org/abs/2010.02502. Cosine schedule: Nichol and Dhariwal, ICML 2021,
-        https://arxiv.org/abs/2102.09672. DDIM starts at the last timestep, where it was trained to
-        see pure noise, and takes the noise again from a clipped sample.
+        https://arxiv.org/abs/2102.09672. Weights: Hang et al., "Efficient Diffusion Training via
+        Min-SNR Weighting Strategy", ICCV 2023, https://arxiv.org/abs/2303.09556. DDIM starts at the
+        last timestep, where it was trained to see pure noise, and takes the noise again from a
+        clipped sample.
     """
 
     num_train_timesteps: int = 100
     sampler: SamplerName = "ddim"
     num_inference_steps: int = 10
     clip_sample: bool = True
+    num_draws: int = 1
+    min_snr_gamma: float | None = None
     prediction_type: PredictionType = "epsilon"
 
     def scheduler(self) -> Any:  # noqa: ANN401 - diffusers, imported late
@@ -77,6 +85,14 @@ class Diffusion:
     def target(self, clean: Tensor, noise: Tensor) -> Tensor:
         """Return what the network is to say: the noise, or the clean samples, shape (B, ...)."""
         return noise if self.prediction_type == "epsilon" else clean
+
+    def loss_weights(self, timesteps: Tensor) -> Tensor:
+        """Weight of the squared error of the noise at each timestep, same shape, at most 1."""
+        if self.min_snr_gamma is None:
+            return torch.ones_like(timesteps, dtype=torch.float32)
+        kept = self.scheduler().alphas_cumprod.to(timesteps.device)[timesteps]
+        ratio = kept / (1 - kept)
+        return (self.min_snr_gamma / ratio).clamp(max=1.0)
 
     def sample(
         self,

@@ -141,6 +141,12 @@ class VlaPolicy(nn.Module):
             lambda noisy, steps: expert(condition, noisy, steps), start, generator
         )
 
+    def statistics(self) -> dict[str, Tensor]:
+        """What no gradient changes and every checkpoint holds: scales of the tokens, by name."""
+        scaler = self.action_expert.fusion.scaler
+        named = scaler.named_buffers() if scaler is not None else ()
+        return {f"action_expert.fusion.scaler.{name}": buffer for name, buffer in named}
+
     @property
     def chunk_shape(self) -> tuple[int, int]:
         """Actions of a chunk and values of an action."""

@@ -49,7 +49,8 @@ def compare_vla(
         latency: Times of a decision.
 
     Returns:
-        ``offline`` and ``baselines``, ``sensor``, ``flights``, ``findings``; plain JSON values.
+        ``offline`` and ``baselines``, ``sensor``, ``instruction``, ``flights``, ``findings``;
+        plain JSON values.
     """
     comparison: dict[str, Any] = {
         "expert": expert,
@@ -67,6 +68,10 @@ def compare_vla(
                 "n": values["n"],
             }
             for name, values in probe["sensor"].items()
+        },
+        "instruction": {
+            name: {"scaled_mse_error": values["scaled_mse_error"], "n": values["n"]}
+            for name, values in probe["instruction"].items()
         },
         "samples": probe["samples"],
         "noise_by_timestep": probe["noise_by_timestep"],
@@ -88,6 +93,8 @@ def find_findings(comparison: dict[str, Any]) -> list[dict[str, str]]:
         findings.append(_sensor_finding(sensor))
         if "random_prior" in sensor:
             findings.append(_leak_finding(sensor))
+    if comparison["instruction"]:
+        findings.append(_instruction_finding(comparison["instruction"]))
     policies = comparison["flights"]["policies"]
     if policies:
         findings += [
@@ -120,6 +127,17 @@ def _sensor_finding(sensor: dict[str, Any]) -> dict[str, str]:
         f"{'rises' if rises else 'does not rise'}: {own['scaled_mse_error']:.4f} to "
         f"{zeroed['scaled_mse_error']:.4f}; of a step's height, {own['height_mae_mm']:.0f} to "
         f"{zeroed['height_mae_mm']:.0f}{THIN_SPACE}mm (n = {own['n']}).",
+    }
+
+
+def _instruction_finding(instruction: dict[str, Any]) -> dict[str, str]:
+    own, other = instruction["own"], instruction["other"]
+    rises = other["scaled_mse_error"] > own["scaled_mse_error"]
+    return {
+        "outcome": "better" if rises else "worse",
+        "text": f"Told to do something else, the policy's error on held-out steps "
+        f"{'rises' if rises else 'does not rise'}: {own['scaled_mse_error']:.4f} to "
+        f"{other['scaled_mse_error']:.4f} (n = {own['n']}).",
     }
 
 

@@ -23,7 +23,12 @@ from aquatint.training.precision import to_device
 from aquatint.training.vla_data import VlaData
 from aquatint.training.vla_losses import predict_target
 from aquatint.training.vla_model import restore_vla
-from aquatint.training.vla_predict import choose_chunks, probe_sensor, seeing_of
+from aquatint.training.vla_predict import (
+    choose_chunks,
+    probe_instruction,
+    probe_sensor,
+    seeing_of,
+)
 from aquatint.training.vla_samples import RobotSteps
 from aquatint.training.vla_validation import fixed_noise
 
@@ -103,15 +108,27 @@ def _baselines(
 def probe_policy(
     checkpoint: Checkpoint, data: VlaData, run: RunParams, stride: int, batch_size: int
 ) -> dict[str, Any]:
-    """What the sensor is worth, and for a diffusion how its samples and its noise spread.
+    """What sensor and instruction are worth, and how a diffusion's samples and noise spread.
 
     Returns:
-        ``sensor``: errors on test steps with a sensor, by variant; ``samples`` and
+        ``sensor``: errors on test steps with a sensor, by variant; ``instruction``: errors on all
+        test steps with their ``own`` and with an ``other`` instruction; ``samples`` and
         ``noise_by_timestep`` of a diffusion, None for a regression.
     """
-    found = probe_sensor(checkpoint, data, run, stride, batch_size)
+    arguments = (checkpoint, data, run, stride, batch_size)
+    is_diffusion = checkpoint.spec["policy"]["kind"] == "diffusion"
+    return {
+        "sensor": _variant_errors(probe_sensor(*arguments), data),
+        "instruction": _variant_errors(probe_instruction(*arguments), data),
+        "samples": _sample_spread(*arguments) if is_diffusion else None,
+        "noise_by_timestep": _noise_errors(*arguments) if is_diffusion else None,
+    }
+
+
+def _variant_errors(found: dict[str, np.ndarray], data: VlaData) -> dict[str, Any]:
+    """Errors of each variant of a probe, and by dimension."""
     scale = action_scale(data.normaliser)
-    sensor = {
+    return {
         name: {
             **chunk_errors(values, found["target"], found["is_pad"], scale),
             "by_dimension": dimension_errors(
@@ -120,16 +137,6 @@ def probe_policy(
         }
         for name, values in found.items()
         if name not in ("target", "is_pad")
-    }
-    is_diffusion = checkpoint.spec["policy"]["kind"] == "diffusion"
-    return {
-        "sensor": sensor,
-        "samples": _sample_spread(checkpoint, data, run, stride, batch_size)
-        if is_diffusion
-        else None,
-        "noise_by_timestep": _noise_errors(checkpoint, data, run, stride, batch_size)
-        if is_diffusion
-        else None,
     }
 
 
@@ -168,7 +175,7 @@ def _noise_errors(
         predicted, noise = predict_target(model, to_device(batch, device))
         errors = ((predicted - noise) ** 2).float().cpu().numpy()[..., is_varying].mean(-1)
         valid = ~steps.is_pad[rows]
-        buckets = batch["timesteps"].numpy() * _NUM_BUCKETS // num
+        buckets = batch["timesteps"].flatten().numpy() * _NUM_BUCKETS // num
         np.add.at(sums, buckets, np.where(valid, errors, 0).sum(1))
         np.add.at(counts, buckets, valid.sum(1))
     edges = [num * i // _NUM_BUCKETS for i in range(_NUM_BUCKETS + 1)]

@@ -146,21 +146,22 @@ def restore_vla(
         CheckpointMismatchError: If names or shapes differ.
     """
     model, groups = build_vla(backbone, checkpoint.spec, run, is_live=is_live)
-    load_exactly(model, checkpoint.weights, {n for names in groups.values() for n in names})
+    wanted = {n for names in groups.values() for n in names} | set(model.statistics())
+    load_exactly(model, checkpoint.weights, wanted)
     return model.eval()
 
 
 def load_exactly(model: VlaModel, weights: Mapping[str, Tensor], wanted: set[str]) -> None:
-    """Copy ``weights`` into the parameters named ``wanted``, which must be the same ones.
+    """Copy ``weights`` into the tensors named ``wanted``, which must be the same ones.
 
     Raises:
         CheckpointMismatchError: Listing missing and unexpected names and differing shapes.
     """
-    parameters = dict(model.named_parameters())
+    tensors = dict(model.named_parameters()) | model.statistics()
     shapes = {
-        name: f"{tuple(tensor.shape)} instead of {tuple(parameters[name].shape)}"
+        name: f"{tuple(tensor.shape)} instead of {tuple(tensors[name].shape)}"
         for name, tensor in weights.items()
-        if name in wanted and parameters[name].shape != tensor.shape
+        if name in wanted and tensors[name].shape != tensor.shape
     }
     missing, unexpected = sorted(wanted - set(weights)), sorted(set(weights) - wanted)
     if missing or unexpected or shapes:
@@ -172,4 +173,4 @@ def load_exactly(model: VlaModel, weights: Mapping[str, Tensor], wanted: set[str
         )
     with torch.no_grad():
         for name, tensor in weights.items():
-            parameters[name].copy_(tensor)
+            tensors[name].copy_(tensor)

@@ -153,3 +153,32 @@ def probe_sensor(
     found["target"] = np.stack(table["target"].to_list()).reshape(found["own"].shape)
     found["is_pad"] = own.is_pad[chosen]
     return found
+
+
+def probe_instruction(
+    checkpoint: Checkpoint, data: VlaData, run: RunParams, stride: int, batch_size: int
+) -> dict[str, np.ndarray]:
+    """Predict test steps as they were asked for, and as another test step was.
+
+    Returns:
+        Chunks under ``own`` and ``other``, shape (N, H, 7), with ``target`` (N, H, 7) and
+        ``is_pad`` (N, H); empty if all test steps share one instruction.
+    """
+    own = RobotSteps(data, "test", "live")
+    texts = list(dict.fromkeys(own.instructions))
+    if len(texts) < 2:
+        return {}
+    rng = np.random.default_rng([run.seed, 14])
+    shifts = {text: int(rng.integers(1, len(texts))) for text in texts}
+    swapped = [texts[(texts.index(text) + shifts[text]) % len(texts)] for text in own.instructions]
+    model = restore_vla(data.backbone, checkpoint, run, is_live=True)
+    chosen = np.arange(0, len(own), stride)
+    other = RobotSteps(data, "test", "live", instructions=swapped)
+    found = {
+        name: choose_chunks(model, steps, chosen, run.seed, batch_size)
+        for name, steps in (("own", own), ("other", other))
+    }
+    table = prediction_table(own, chosen, found["own"], "test")
+    found["target"] = np.stack(table["target"].to_list()).reshape(found["own"].shape)
+    found["is_pad"] = own.is_pad[chosen]
+    return found

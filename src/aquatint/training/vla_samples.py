@@ -17,6 +17,7 @@ from aquatint.data.normaliser import encode_angles, normalise, normalise_sensor
 from aquatint.data.robot_rows import ACTION_WIDTH, STATE_NAMES
 from aquatint.features.robot_frames import chosen_views, prompt_key, window_key
 from aquatint.features.stored import from_stored
+from aquatint.models.diffusion import Diffusion
 from aquatint.models.vl_reader import prompt_encoder, view_grid
 from aquatint.training.vla_data import VlaData, usable_steps
 
@@ -199,14 +200,14 @@ class TrainingSteps:
         steps: Steps of the train split.
         data: Rules of the mixture.
         seed: Decides which step of a picture is shown, and noise.
-        num_train_timesteps: Timesteps of a diffusion; 0 for regression.
+        diffusion: Whose timesteps are drawn; None for regression.
     """
 
     def __init__(
-        self, steps: RobotSteps, data: VlaData, seed: int, num_train_timesteps: int
+        self, steps: RobotSteps, data: VlaData, seed: int, diffusion: Diffusion | None
     ) -> None:
         self._steps, self._seed, self._epoch = steps, seed, 0
-        self._num_timesteps = num_train_timesteps
+        self._diffusion = diffusion
         self._groups = steps.frame_groups()
         first = steps.rows.iloc[[group[0] for group in self._groups]]
         share = first["source"].map(lambda name: float(data.rules.mixture.get(name, 0.0)))
@@ -246,7 +247,7 @@ class TrainingSteps:
         self.sample_weights.copy_(self._counts[torch.from_numpy(self._chosen)].clamp(min=1e-9))
 
     def batch(self, positions: Tensor, share: Share | None = None) -> dict[str, Any]:
-        """Return samples with ``noise`` and ``timesteps`` for a diffusion.
+        """Return samples, for a diffusion with ``noise`` (B, K, H, A) and ``timesteps`` (B, K).
 
         On several ranks each takes its ``share``; ``is_counted`` is the share's.
         """
@@ -256,15 +257,14 @@ class TrainingSteps:
         chosen = self._chosen[numbers]
         batch = self._steps.batch(chosen)
         batch["is_counted"] = share is None or share.is_counted
-        if self._num_timesteps:
+        if self._diffusion is not None:
             names = [(self._epoch, int(number)) for number in numbers]
-            shape = tuple(batch["target"].shape[1:])
+            draws, num_timesteps = self._diffusion.num_draws, self._diffusion.num_train_timesteps
+            shape = (draws, *batch["target"].shape[1:])
             batch["noise"] = torch.from_numpy(draw_noise(self._seed, _NOISE, names, shape))
-            drawn = [
-                np.random.default_rng([self._seed, _START, *name]).integers(self._num_timesteps)
-                for name in names
-            ]
-            batch["timesteps"] = torch.tensor(drawn, dtype=torch.long)
+            sources = [np.random.default_rng([self._seed, _START, *name]) for name in names]
+            drawn = [source.integers(num_timesteps, size=draws) for source in sources]
+            batch["timesteps"] = torch.from_numpy(np.stack(drawn))
         return batch
 
     def identify(self, positions: Tensor) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -24,6 +25,7 @@ from aquatint.training.vla_validation import validate_on
 
 logger = logging.getLogger(__name__)
 
+_STATISTICS_SAMPLES = 2000
 NEEDS_STAGE1 = "Stage 2 training requires stage1 checkpoint"
 
 
@@ -116,8 +118,10 @@ def train_vla(
     if parent is not None:
         take_over(model, parent, groups)
     steps = RobotSteps(data, "train", plan.seeing, plan.sensor)
+    if parent is None and model.sees:
+        fit_token_scales(model, steps)
     timesteps = model.diffusion.num_train_timesteps if model.diffusion else 0
-    samples = TrainingSteps(steps, data, run.seed, timesteps)
+    samples = TrainingSteps(steps, data, run.seed, model.diffusion)
     is_constant = tuple(bool(v) for v in data.normaliser["action"]["is_constant"])
     losses = ActionLosses(is_constant)
     validation = RobotSteps(data, "val", plan.seeing, plan.sensor)
@@ -134,7 +138,20 @@ def train_vla(
     result = fit(model, objective, opening, plan.params, run, states.for_fingerprint(key))
     lineage = {"training_key": key, **_lineage(plan, data, run, result, parent)}
     last = {} if result.best_weights is result.last_weights else result.last_weights
-    return Checkpoint(result.best_weights, spec, lineage, last), pd.DataFrame(result.history)
+    fixed = {name: tensor.detach().cpu().clone() for name, tensor in model.statistics().items()}
+    last = {**fixed, **last} if last else last
+    best = {**fixed, **result.best_weights}
+    return Checkpoint(best, spec, lineage, last), pd.DataFrame(result.history)
+
+
+@torch.no_grad()
+def fit_token_scales(model: VlaModel, steps: RobotSteps) -> None:
+    """Set the statistics of cached tokens from an even sample of the train split."""
+    chosen = np.unique(np.linspace(0, len(steps) - 1, _STATISTICS_SAMPLES).astype(np.int64))
+    batch = steps.batch(chosen)
+    scaler = model.action_expert.fusion.scaler
+    if scaler is not None:
+        scaler.fit(batch["tokens"].float(), batch["token_is_pad"])
 
 
 def compare_handover(checkpoint: Checkpoint, policy: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +169,9 @@ def compare_handover(checkpoint: Checkpoint, policy: Mapping[str, Any]) -> dict[
     stage = checkpoint.lineage.get("stage")
     if stage != "stage1":
         raise CheckpointMismatchError(f"{NEEDS_STAGE1}, got one of {stage!r}.")
-    wanted = {name: list(p.shape) for name, p in VlaPolicy(**policy).named_parameters()}
+    fresh = VlaPolicy(**policy)
+    tensors = dict(fresh.named_parameters()) | fresh.statistics()
+    wanted = {name: list(tensor.shape) for name, tensor in tensors.items()}
     found = {name: list(tensor.shape) for name, tensor in checkpoint.weights.items()}
     faults = {
         "missing": sorted(set(wanted) - set(found)),
@@ -175,10 +194,10 @@ def compare_handover(checkpoint: Checkpoint, policy: Mapping[str, Any]) -> dict[
 def take_over(model: VlaModel, parent: Checkpoint, groups: Mapping[str, list[str]]) -> None:
     """Put the weights of stage 1 into the model of stage 2; all of them and no others."""
     wanted = {name for group in (SENSOR, EXPERT) for name in groups.get(group, [])}
-    load_exactly(model, parent.weights, wanted)
-    parameters = dict(model.named_parameters())
+    load_exactly(model, parent.weights, wanted | set(model.statistics()))
+    tensors = dict(model.named_parameters()) | model.statistics()
     for name, tensor in parent.weights.items():
-        if not torch.equal(parameters[name].detach().cpu(), tensor.cpu()):
+        if not torch.equal(tensors[name].detach().cpu(), tensor.cpu()):
             raise CheckpointMismatchError(f"{name} did not arrive in stage 2 as it left stage 1.")
     logger.info("Stage 2 begins with %d tensors of stage 1.", len(parent.weights))
 

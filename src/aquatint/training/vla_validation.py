@@ -82,11 +82,11 @@ def fixed_noise(
     seed: int,
     num_train_timesteps: int,
 ) -> dict[str, torch.Tensor]:
-    """Noise and timesteps of steps: the same in every epoch, spread evenly over the process."""
+    """One draw of noise (B, 1, H, A) and timesteps (B, 1), the same in every epoch."""
     shape = tuple(batch["target"].shape[1:])
     noise = draw_noise(seed, _NOISE, [(draw, int(row)) for row in rows], shape)
     offsets = (rows * 0.6180339887 + draw / num_draws) % 1.0
     return {
-        "noise": torch.from_numpy(noise),
-        "timesteps": torch.from_numpy((offsets * num_train_timesteps).astype(np.int64)),
+        "noise": torch.from_numpy(noise)[:, None],
+        "timesteps": torch.from_numpy((offsets * num_train_timesteps).astype(np.int64))[:, None],
     }

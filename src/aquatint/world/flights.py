@@ -20,11 +20,12 @@ from aquatint.world.flight_formats import VIEW, write_bridge, write_episode, wri
 from aquatint.world.flight_physics import ACTION_HZ, HEADINGS_DEG, Goal, RangeFinder, wrap_deg
 from aquatint.world.flight_recording import Flight, record_flight
 from aquatint.world.flight_sites import MAX_PADS, PAD_COLORS, Site, photograph_ground, sample_site
+from aquatint.world.processes import map_in_processes
 from aquatint.world.whole_folders import is_written, write_whole
 from aquatint.world.wording import POSITION_WORDS, join_words, name_position, with_article
 
 WORLD_FILE = "flights.json"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 TRAJECTORIES, EPISODES, BRIDGE = "trajectories", "New_dataset", "bridge"
 LEROBOT_V3, LEROBOT_V21, GROUNDS = "lerobot_v3", "lerobot_v21", "grounds"
 _GROUND_SEED = 900_000
@@ -137,40 +138,13 @@ def ground_path(folder: Path, seed: int) -> Path:
 
 
 def _write_into(folder: Path, spec: FlightWorldSpec) -> None:
-    first = _GROUND_SEED + 1000 * (spec.seed + 1)
     (folder / GROUNDS).mkdir()
-    seeds = tqdm(range(spec.num_grounds), desc="grounds", disable=None, leave=False)
-    grounds = [photograph_ground(first + number) for number in seeds]
     for seed in test_grounds(spec):
         Image.fromarray(photograph_ground(seed)).save(ground_path(folder, seed))
-    sensor = RangeFinder(spec.seed)
-    counts = {
-        TRAJECTORIES: spec.num_trajectories,
-        EPISODES: spec.num_episodes,
-        LEROBOT_V3: spec.num_lerobot,
-        LEROBOT_V21: spec.num_lerobot_v21,
-        BRIDGE: spec.num_bridge,
-    }
-    order = [kind for kind, count in counts.items() for _ in range(count)]
     kept: dict[str, list[Flight]] = {LEROBOT_V3: [], LEROBOT_V21: []}
     flaws: list[dict[str, Any]] = []
-    seen: dict[str, int] = dict.fromkeys(counts, 0)
-    for number, kind in enumerate(tqdm(order, desc="flying", disable=None, leave=False)):
-        rng = np.random.default_rng([spec.seed, 72, number])
-        # Every other site has one pad alone: what a pad is, before which one is meant.
-        site = sample_site(grounds[number % len(grounds)], rng, 1 + number % MAX_PADS)
-        has_sensor = kind == EPISODES or (
-            kind == TRAJECTORIES and seen[kind] % _NO_SENSOR_EVERY != _NO_SENSOR_EVERY - 1
-        )
-        flight = record_flight(
-            site,
-            sample_goal(site, rng),
-            number,
-            rng,
-            num_steps=spec.num_steps,
-            size_px=spec.size_px,
-            sensor=sensor if has_sensor else None,
-        )
+    seen = dict.fromkeys(_counts(spec), 0)
+    for kind, flight in _fly_all(spec):
         if kind in kept:
             kept[kind].append(flight)
         else:
@@ -186,6 +160,55 @@ def _write_into(folder: Path, spec: FlightWorldSpec) -> None:
             )
     world = {"format_version": FORMAT_VERSION, "spec": asdict(spec), "flaws": flaws}
     (folder / WORLD_FILE).write_text(json.dumps(world, indent=1) + "\n")
+
+
+def _counts(spec: FlightWorldSpec) -> dict[str, int]:
+    return {
+        TRAJECTORIES: spec.num_trajectories,
+        EPISODES: spec.num_episodes,
+        LEROBOT_V3: spec.num_lerobot,
+        LEROBOT_V21: spec.num_lerobot_v21,
+        BRIDGE: spec.num_bridge,
+    }
+
+
+def _fly_all(spec: FlightWorldSpec) -> list[tuple[str, Flight]]:
+    """Every flight and the layout it is written in, in the order of their numbers."""
+    found: dict[int, tuple[str, Flight]] = {}
+    # A ground costs as much to render as dozens of flights over it: they are one task.
+    tasks = [(spec, ground) for ground in range(spec.num_grounds)]
+    flown = map_in_processes(_fly_over, tasks)
+    for flights in tqdm(flown, "flying", len(tasks), disable=None, leave=False):
+        found |= flights
+    return [found[number] for number in sorted(found)]
+
+
+def _fly_over(task: tuple[FlightWorldSpec, int]) -> dict[int, tuple[str, Flight]]:
+    """The flights over one ground, by number."""
+    spec, ground_number = task
+    ground = photograph_ground(_GROUND_SEED + 1000 * (spec.seed + 1) + ground_number)
+    sensor = RangeFinder(spec.seed)
+    order = [(kind, place) for kind, count in _counts(spec).items() for place in range(count)]
+    flights = {}
+    for number in range(ground_number, len(order), spec.num_grounds):
+        kind, place = order[number]
+        rng = np.random.default_rng([spec.seed, 72, number])
+        # Every other site has one pad alone: what a pad is, before which one is meant.
+        site = sample_site(ground, rng, 1 + (number // spec.num_grounds) % MAX_PADS)
+        has_sensor = kind == EPISODES or (
+            kind == TRAJECTORIES and place % _NO_SENSOR_EVERY != _NO_SENSOR_EVERY - 1
+        )
+        flight = record_flight(
+            site,
+            sample_goal(site, rng),
+            number,
+            rng,
+            num_steps=spec.num_steps,
+            size_px=spec.size_px,
+            sensor=sensor if has_sensor else None,
+        )
+        flights[number] = (kind, flight)
+    return flights
 
 
 def _write_one(root: Path, kind: str, flight: Flight, number: int) -> Path:

@@ -130,6 +130,8 @@ class DiffusionParams(Params):
     sampler: Literal["ddim", "ddpm"]
     num_inference_steps: PositiveInt
     clip_sample: bool
+    num_draws: PositiveInt  # noise levels at which a training step shows a sample
+    min_snr_gamma: PositiveFloat | None  # noise levels with less noise than that count less
 
     @model_validator(mode="after")
     def _steps_fit(self) -> DiffusionParams:
@@ -167,9 +169,12 @@ class ArchitectureParams(Params):
         return self
 
     def policy(
-        self, vl_width: int, action_width: int, state_width: int, num_positions: int
+        self, vl_width: int, action_width: int, state_width: int, places: tuple[int, int]
     ) -> dict[str, Any]:
-        """Arguments of ``VlaPolicy``; with a ``vl_width`` of 0 it neither sees nor hears."""
+        """Arguments of ``VlaPolicy``; with a ``vl_width`` of 0 it neither sees nor hears.
+
+        ``places``: most tokens, and how many of them are image tokens.
+        """
         sees = vl_width > 0
         strategy = self.fusion if sees else "none"
         hears = sees and self.sensor_enabled and strategy != "none"
@@ -181,7 +186,7 @@ class ArchitectureParams(Params):
             "fusion": {
                 "strategy": strategy,
                 "num_heads": self.fusion_heads,
-                "num_positions": num_positions,
+                "places": list(places),
             },
             "expert": {"action_width": action_width, **self.expert.model_dump(mode="json")},
             "diffusion": self.diffusion.model_dump(mode="json")
