@@ -13,6 +13,11 @@ import pytest
 
 from covt_fixture import covt_backbone, covt_data, visual_world  # noqa: F401
 from inspection_fixture import inspection_data, qwen_backbone, qwen_folder  # noqa: F401
+from navigation_fixture import (  # noqa: F401
+    navigation_backbone,
+    navigation_data,
+    pad_world,
+)
 from vla_fixture import vla_backbone, vla_data  # noqa: F401
 
 PROJECT = Path(__file__).parents[1]

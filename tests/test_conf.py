@@ -20,6 +20,8 @@ RECIPES = (
     "inspection_dry_run",
     "inspection_ablation",
     "pixel_goals",
+    "system2",
+    "dual_system",
     "cma",
     "navdp",
     "vla_regression",

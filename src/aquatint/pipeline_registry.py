@@ -7,10 +7,12 @@ from kedro.pipeline import Pipeline
 from aquatint.pipelines import (
     cma,
     covt,
+    dual_system,
     inspection,
     navdp,
     pixel_goals,
     robosense,
+    system2,
     two_stage,
     vla,
 )
@@ -28,6 +30,9 @@ def register_pipelines() -> dict[str, Pipeline]:
         "cma": cma.create_pipeline(),
         "navdp": navdp.create_pipeline(),
         "pixel_goals": pixel_goals.create_pipeline(),
+        "system2": system2.create_pipeline(),
+        # With the training of System 2; --only-missing-outputs skips it where it is there.
+        "dual_system": system2.create_training() + dual_system.create_pipeline(),
         "vla_regression": vla.create_pipeline("vla_regression"),
         "vla_diffusion": vla.create_pipeline("vla_diffusion"),
         "covt": covt.create_pipeline(),

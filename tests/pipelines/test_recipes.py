@@ -27,6 +27,7 @@ def test_the_rules_see_every_recipe():
     assert set(RECIPES) == {
         "two_stage", "two_stage_dry_run", "robosense", "inspection",
         "inspection_dry_run", "inspection_ablation", "pixel_goals", "cma", "navdp",
+        "system2", "dual_system",
         "vla_regression", "vla_diffusion",
         "covt", "covt_predict",
     }  # fmt: skip
@@ -39,7 +40,8 @@ def test_the_default_pipeline_is_two_stage():
 
 def test_node_names_are_unique_in_the_project():
     """Kedro-Viz links nodes by bare name."""
-    names = [bare_name(node) for _, node in NODES]
+    # dual_system begins with nodes of system2, which are the same.
+    names = [bare_name(node) for node in {node for _, node in NODES}]
     assert sorted(names) == sorted(set(names))
 
 
@@ -65,8 +67,8 @@ def test_parameters_are_typed_where_kedro_can_see_it(recipe, node):
 
 
 def test_a_training_returns_checkpoint_and_history_and_keeps_its_state():
-    trainings = [node for _, node in NODES if "train" in node.tags]
-    assert len(trainings) == 3 + 2 + 8 + 2 + 1 + 2 * 3 + 3
+    trainings = {node for _, node in NODES if "train" in node.tags}
+    assert len(trainings) == 3 + 2 + 8 + 2 + 1 + 2 * 3 + 3 + 1 + 4
     for node in trainings:
         assert [name.rpartition(".")[2] for name in node.outputs] == ["checkpoint", "history"]
         assert any(name.endswith(".training_state") for name in node.inputs)

@@ -51,6 +51,9 @@ class PocketRecipe:
         weight_scale: Factor on the first weights of matrices. transformers draws them with a
             deviation of 0.02 whatever the width; at 96, whose inverse root is 0.1, they learn to
             see sooner when they begin larger.
+        num_pointings: Views of landing pads in which it learns to point at a pixel.
+        rope_theta: Base of the language model's rotary positions; small models over few image
+            tokens need a small one to tell places apart.
     """
 
     width: int
@@ -71,6 +74,8 @@ class PocketRecipe:
     num_flights: int = 0
     num_visual_questions: int = 0
     weight_scale: float = 1.0
+    num_pointings: int = 0
+    rope_theta: float = 1e4
 
 
 def pocket_digest(recipe: PocketRecipe) -> str:
@@ -83,7 +88,8 @@ def pocket_digest(recipe: PocketRecipe) -> str:
 
     # Left out at their defaults: the address of a model that was built before them stays.
     later = {"architecture": "internvl", "num_inspections": 0, "num_flights": 0,
-             "num_visual_questions": 0, "weight_scale": 1.0}  # fmt: skip
+             "num_visual_questions": 0, "weight_scale": 1.0, "num_pointings": 0,
+             "rope_theta": 1e4}  # fmt: skip
     content = {key: v for key, v in asdict(recipe).items() if later.get(key, ...) != v}
     if recipe.num_inspections:
         content["inspections"] = INSPECTION_VERSION
@@ -91,6 +97,11 @@ def pocket_digest(recipe: PocketRecipe) -> str:
         content["flights"] = FLIGHT_VERSION
     if recipe.num_visual_questions:
         content["visual_questions"] = QUESTION_VERSION
+    if recipe.num_pointings:
+        from aquatint.data.navigation_prompts import TEMPLATE_VERSION
+        from aquatint.world.pad_views import FORMAT_VERSION as PAD_VERSION
+
+        content["pointings"] = [PAD_VERSION, TEMPLATE_VERSION]
     return fingerprint({**content, "build": _BUILD_VERSION, "world": FORMAT_VERSION})
 
 
@@ -135,6 +146,11 @@ def _build(folder: Path, recipe: PocketRecipe, states: Path) -> None:
         texts += 8 * example_thoughts()
         texts += [d.question.rpartition("user")[2] for of in images.dialogues for d in of]
         texts += [dialogue.answer for of_image in images.dialogues for dialogue in of_image]
+    if recipe.num_pointings:
+        from aquatint.data.navigation_prompts import example_texts
+
+        texts += _INSTRUCTION_REPEATS * example_texts()
+        texts += [d.question.rpartition("user")[2] for of in images.dialogues for d in of]
     tokenizer = train_tokenizer(texts, recipe.vocab_size, architecture)
     model = _random_model(recipe, architecture, tokenizer)
     if recipe.epochs:
@@ -156,7 +172,8 @@ def _random_model(recipe: PocketRecipe, architecture: Architecture, tokenizer: A
     }
     if architecture.name == "internvl":
         return random_internvl(internvl_config(**sizes), recipe.seed)
-    model = random_qwen(architecture, qwen_config(architecture, **sizes), recipe.seed)
+    config = qwen_config(architecture, **sizes, rope_theta=recipe.rope_theta)
+    model = random_qwen(architecture, config, recipe.seed)
     for parameter in model.parameters():
         if parameter.ndim == 2 and recipe.weight_scale != 1:
             parameter.data *= recipe.weight_scale
@@ -185,7 +202,7 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
     import numpy as np
 
     from aquatint.features.images import load_image
-    from aquatint.io.pocket_questions import all_answers, questions_of
+    from aquatint.io.pocket_questions import all_answers, questions_of, with_pointings
     from aquatint.training.captioning import CaptionedImages
     from aquatint.world.geotext import GeoTextWorldSpec, is_complete, write_geotext
     from aquatint.world.inspection import describe_structures
@@ -210,8 +227,9 @@ def _captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN4
         known.append(record["caption"])
     pixels = [load_image(folder / "images" / name, recipe.image_size_px) for name in texts]
     kept = [[text for text in of_image if text] for of_image in texts.values()]
-    if recipe.num_flights:
-        return _with_flights(pixels, kept, recipe)
+    if recipe.num_pointings or recipe.num_flights:
+        add = with_pointings if recipe.num_pointings else _with_flights
+        return add(pixels, kept, recipe)
     if not recipe.num_inspections and not recipe.num_visual_questions:
         return CaptionedImages(np.stack(pixels), kept)
     dialogues: list[list[Any]] = [[] for _ in kept]

@@ -59,10 +59,7 @@ class TownTrajectoriesDataset(TrajectoryFolderDataset):
     def __init__(
         self, *, filepath: str, world: dict[str, Any], metadata: dict[str, Any] | None = None
     ) -> None:
-        from aquatint.world.town import FORMAT_VERSION, TownWorldSpec
-
-        self._spec = TownWorldSpec(**world)
-        folder = world_folder(filepath, self._spec, FORMAT_VERSION)
+        folder, self._spec = _town_folder(filepath, world)
         super().__init__(filepath=f"{folder}/traj_data", metadata=metadata)
 
     def load(self) -> TrajectoryFolder:
@@ -71,6 +68,38 @@ class TownTrajectoriesDataset(TrajectoryFolderDataset):
 
         write_once(self.folder.parent, self._spec, is_complete, write_town)
         return super().load()
+
+    def _exists(self) -> bool:
+        return True
+
+
+class TrajectorySimulatorDataset(FolderDataset):
+    """The towns of ``TownTrajectoriesDataset`` to fly over in closed loop.
+
+    Args:
+        filepath: Folder below which the world is written.
+        world: Arguments of ``aquatint.world.town.TownWorldSpec``; those of the trajectories.
+        metadata: Kedro-Viz layer and other notes; not used here.
+    """
+
+    def __init__(
+        self, *, filepath: str, world: dict[str, Any], metadata: dict[str, Any] | None = None
+    ) -> None:
+        folder, self._spec = _town_folder(filepath, world)
+        super().__init__(filepath=folder, metadata=metadata)
+
+    def load(self) -> Any:  # noqa: ANN401 - TrajectorySimulator, of the world
+        """Write the world unless it is there, then hand out its simulator."""
+        from aquatint.world.pad_simulator import TrajectorySimulator
+        from aquatint.world.town import is_complete, write_town
+
+        write_once(self.folder, self._spec, is_complete, write_town)
+        return TrajectorySimulator(self.folder, self._spec)
+
+    @property
+    def content_digest(self) -> str:
+        """The world's arguments, which are the folder's name."""
+        return self.folder.name
 
     def _exists(self) -> bool:
         return True
@@ -237,6 +266,13 @@ class TownSimulatorDataset(FolderDataset):
 
     def _exists(self) -> bool:
         return True
+
+
+def _town_folder(filepath: str, world: dict[str, Any]) -> tuple[str, Any]:
+    from aquatint.world.town import FORMAT_VERSION, TownWorldSpec
+
+    spec = TownWorldSpec(**world)
+    return world_folder(filepath, spec, FORMAT_VERSION), spec
 
 
 def _records_folder(filepath: str, world: dict[str, Any]) -> tuple[str, Any]:

@@ -164,7 +164,7 @@ def _text_config(
     }
 
 
-def qwen_config(
+def qwen_config(  # noqa: PLR0913 - flat arguments, each one a size
     architecture: Architecture,
     *,
     width: int,
@@ -172,6 +172,7 @@ def qwen_config(
     image_size_px: int,
     patch_size_px: int,
     tokenizer: Qwen2Tokenizer,
+    rope_theta: float = 1e4,
 ) -> PreTrainedConfig:
     """Return the configuration of a small Qwen2-VL or Qwen2.5-VL.
 
@@ -182,6 +183,9 @@ def qwen_config(
         image_size_px: Edge of the square images it is trained on; others work too.
         patch_size_px: Edge of one patch; two by two of them become one token.
         tokenizer: Tokenizer whose ids the configuration names.
+        rope_theta: Base of the language model's rotary positions. With the usual 10,000 and heads
+            of 32, the channels of an image's columns turn by 0.01 rad over four tokens: no head of
+            a small model can tell left from right. With 5 they turn by 1 rad.
 
     Raises:
         ValueError: If the patch grid is not whole and even, or ``width`` is no multiple of 32.
@@ -190,7 +194,7 @@ def qwen_config(
 
     _check_sizes(width, image_size_px, patch_size_px)
     # Temporal, height and width share of half a head's width, as in the published 16, 24, 24.
-    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
+    rope = {"rope_type": "default", "rope_theta": rope_theta, "mrope_section": [4, 6, 6]}
     vision: dict[str, Any] = {
         "depth": num_blocks,
         "num_heads": width // _HEAD_WIDTH,

@@ -14,6 +14,7 @@ SHARED = frozenset(
         "qwen2_vl_backbone",
         "vla_backbone",
         "covt_backbone",
+        "navigation_backbone",
         "feature_store",
         "params:run",
     }

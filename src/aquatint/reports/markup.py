@@ -2,7 +2,16 @@
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from aquatint.reports.templates import fans, flights, flown, gallery, goals, objects, page
+from aquatint.reports.templates import (
+    fans,
+    flights,
+    flown,
+    gallery,
+    goals,
+    objects,
+    page,
+    pointed,
+)
 
 # Templates are Python text, not files: then a changed one makes the report stale, like all code.
 TEMPLATES = Environment(
@@ -13,6 +22,7 @@ TEMPLATES = Environment(
             "flights.html": flights.HTML,
             "gallery.html": gallery.HTML,
             "goals.html": goals.HTML,
+            "pointed.html": pointed.HTML,
             "objects.html": objects.OBJECTS,
             "photos.html": objects.PHOTOS,
             "page.html": page.HTML,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aquatint.geometry.poses import to_local_frame
-from aquatint.reports.imitation import GroundMaps, polyline_on_map
+from aquatint.reports.flown_paths import GroundMaps, polyline_on_map
 from aquatint.reports.inspection_gallery import as_uri
 from aquatint.reports.markup import TEMPLATES
 
@@ -149,6 +149,7 @@ def _flight_items(
         yield {
             "uri": as_uri(picture),
             "paths": paths,
+            "discs": [],
             "start": paths[0]["start"],
             "text": f"NavDP {ended}, {int(row['num_collisions'])} collisions",
             "name": f"{episode_id}: {row['navigation_error_m']:.0f} m from the goal at its end",

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from aquatint.data.inspection_prompts import parse_answer
 from aquatint.models.answering import AnsweringModel, score_candidates
+from aquatint.models.navigator import NavigationModel
 from aquatint.models.qwen_vl import embed_with_images, rope_positions
 from aquatint.training.dialogues import Dialogues, ImageMode, InspectionData
 
@@ -138,7 +139,7 @@ def _head_scores(
 
 @torch.inference_mode()
 def generate_answers(
-    model: AnsweringModel, batch: dict[str, Tensor], eos: int, max_new_tokens: int
+    model: AnsweringModel | NavigationModel, batch: dict[str, Tensor], eos: int, max_new_tokens: int
 ) -> list[list[int]]:
     """Write answers greedily, with a cache of keys and values.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,15 +14,19 @@ from PIL import Image
 from tqdm import tqdm
 
 from aquatint.world.arrays import FloatArray
+from aquatint.world.flight_sites import Pad
+from aquatint.world.pad_routes import sample_pad_route
+from aquatint.world.pads import make_pad_town
 from aquatint.world.processes import map_in_processes
-from aquatint.world.scenes import make_scene
+from aquatint.world.scenes import Scene, make_scene
 from aquatint.world.town_agent import AgentSpec, camera_pose, look
 from aquatint.world.town_map import TownMap
 from aquatint.world.town_routes import Route, sample_route
 from aquatint.world.whole_folders import is_written, write_whole
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WORLD_FILE = "world.json"
+CLOSED_LOOP = "closed_loop"
 SET_NAME = "town"
 INSTRUCTION_MARK = "<INSTRUCTION_SEP>"
 _JPEG_QUALITY = 90
@@ -41,6 +45,7 @@ class TownWorldSpec:
         size_px: Edge of the frames.
         seed: Seed of everything.
         has_flaws: Whether some flights have the faults of real data, listed in ``world.json``.
+        landmarks: What flights lead to: ``houses`` of whole towns, or ``pads`` of sparse ones.
     """
 
     num_scenes: int
@@ -48,6 +53,7 @@ class TownWorldSpec:
     size_px: int
     seed: int
     has_flaws: bool = True
+    landmarks: Literal["houses", "pads"] = "houses"
 
     def __post_init__(self) -> None:
         for name in ("num_scenes", "flights_per_scene", "size_px"):
@@ -109,6 +115,15 @@ def scene_seed(spec: TownWorldSpec, number: int) -> int:
     return spec.seed * (_MAX_SCENES + 1) + number
 
 
+def open_town(spec: TownWorldSpec, number: int) -> tuple[Scene, TownMap, tuple[Pad, ...]]:
+    """Return a town counted from 0, where an agent may fly over it, and its pads if it has any."""
+    agent, seed = spec.agent, scene_seed(spec, number)
+    if spec.landmarks == "pads":
+        return make_pad_town(seed, agent.altitude_m, agent.clearance_m, agent.radius_m)
+    scene = make_scene(seed)
+    return scene, TownMap(scene, agent.altitude_m, agent.clearance_m, agent.radius_m), ()
+
+
 def _height_cm(agent: AgentSpec) -> int:
     return round(100 * agent.altitude_m)
 
@@ -117,11 +132,14 @@ def _write_scene(task: tuple[Path, TownWorldSpec, int]) -> int:
     """Write one town's flights and return how many there are."""
     folder, spec, number = task
     agent = spec.agent
-    seed = scene_seed(spec, number)
-    scene = make_scene(seed)
-    town = TownMap(scene, agent.altitude_m, agent.clearance_m, agent.radius_m)
-    rng = np.random.default_rng([seed, 91])
-    drawn = (sample_route(scene, town, agent, rng) for _ in range(spec.flights_per_scene))
+    rng = np.random.default_rng([scene_seed(spec, number), 91])
+    scene, town, pads = open_town(spec, number)
+    drawn = (
+        sample_route(scene, town, agent, rng)
+        if spec.landmarks == "houses"
+        else sample_pad_route(pads, town, agent, rng)
+        for _ in range(spec.flights_per_scene)
+    )
     routes = [route for route in drawn if route is not None]
     place = folder / "traj_data" / SET_NAME / scene_name(number)
     (place / "meta").mkdir(parents=True)
@@ -186,7 +204,15 @@ def _write_meta(folder: Path, routes: list[Route], agent: AgentSpec) -> None:
         "camera_axes": "opencv",
     }
     (folder / "info.json").write_text(json.dumps(info, indent=1))
-    for name, rows in (("episodes", episodes), ("tasks", tasks)):
+    # What a simulator needs to let others fly the same; no part of the published layout.
+    starts = [
+        {"episode_index": index, "start": asdict(route.states[0]), "goal": route.goal.tolist(),
+         "geodesic_m": route.geodesic_m, "landmark": route.landmark,
+         "instructions": list(route.instructions),
+         "reference": [state.position.tolist() for state in route.states]}
+        for index, route in enumerate(routes)
+    ]  # fmt: skip
+    for name, rows in (("episodes", episodes), ("tasks", tasks), (CLOSED_LOOP, starts)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

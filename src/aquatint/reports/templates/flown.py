@@ -15,6 +15,7 @@ HTML = """
 {% for item in items %}
 <figure class="fl-card"><svg viewBox="0 0 {{ size }} {{ size }}" role="img" aria-label="{{ item.name }}">
 <image href="{{ item.uri }}" width="{{ size }}" height="{{ size }}"></image>
+{% for disc in item.discs %}<circle cx="{{ disc.x }}" cy="{{ disc.y }}" r="{{ disc.r }}" fill="{{ disc.color }}" fill-opacity=".75" stroke="#0006"></circle>{% endfor %}
 {% for path in item.paths %}<polyline points="{{ path.points }}" fill="none" stroke="{{ path.color }}" stroke-width="2.6" stroke-opacity=".9"></polyline><rect x="{{ path.end[0] }}" y="{{ path.end[1] }}" width="9" height="9" transform="translate(-4.5 -4.5)" fill="{{ path.color }}" stroke="#fff"></rect>{% endfor %}
 <circle cx="{{ item.start[0] }}" cy="{{ item.start[1] }}" r="5" fill="#fff" stroke="#000" stroke-width="1.5"></circle>
 </svg><figcaption>{{ item.text }}<br><span class="fl-note">{{ item.name }}</span></figcaption></figure>

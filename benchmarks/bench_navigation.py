@@ -1,0 +1,215 @@
+"""Navigation: frames that are read, dialogues that are remembered, frames that are rendered.
+
+Run with ``make bench``. On a random pocket Qwen2.5-VL (96 wide, 3 blocks a tower, 96 px) over
+embedded pad towns: samples a second of the builder that decodes what a sample shows, against one
+that decodes every frame up to it with its depth; a joint training step on remembered dialogues,
+against one that runs the frozen System 2 each time, with equal losses; steps a second in closed
+loop where frames are rendered when System 2 asks for them, against rendering each. CPU
+seconds, one thread, medians of alternating rounds.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aquatint.data.goal_tables import DepthCamera
+from aquatint.data.navigation_prompts import example_texts
+from aquatint.data.navigation_samples import SampleRule, draw_samples
+from aquatint.data.navigation_sets import label_sets, parse_sets, read_sets
+from aquatint.data.pixel_goals import GoalRule
+from aquatint.data.trajectories import ReadRule, read_depth
+from aquatint.models.architectures import require_architecture
+from aquatint.models.backbone import Backbone, folder_digest
+from aquatint.models.dual_system import DualSystem, Memory, remember
+from aquatint.models.navigator import NavigationModel
+from aquatint.models.pocket import qwen_config, random_qwen, train_tokenizer
+from aquatint.models.system1 import System1
+from aquatint.training.dual_memory import memory_shape, pack_memory, unpack_memory
+from aquatint.training.dual_stage import trajectory_losses
+from aquatint.training.navigation_dialogues import DialogueWriter, FrameStyle, read_frame
+from aquatint.training.navigation_rollout import roll_out
+from aquatint.training.navigation_samples import (
+    FrameFiles,
+    NavigationData,
+    NavigationDialogues,
+    NavigationSamples,
+)
+from aquatint.training.point_goal_control import StraightLine
+from aquatint.training.system2_actor import Guidance, System2Actor, System2Asker
+from aquatint.world.pad_simulator import TrajectorySimulator
+from aquatint.world.town import TownWorldSpec, write_town
+
+ROUNDS, EDGE_PX, NUM_HISTORY, BATCH, MAX_STEPS = 3, 96, 8, 16, 24
+STYLE = FrameStyle(96, 48, 576, 36_864)
+
+
+def cpu_seconds(function) -> tuple[float, object]:
+    started = time.process_time()
+    result = function()
+    return time.process_time() - started, result
+
+
+def alternate(*functions) -> list[float]:
+    rounds = [[cpu_seconds(function)[0] for function in functions] for _ in range(ROUNDS)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
+
+
+def make_backbone(folder: Path) -> Backbone:
+    kind = require_architecture("qwen2_5_vl")
+    tokenizer = train_tokenizer(8 * example_texts(), 640, kind)
+    config = qwen_config(kind, width=96, num_blocks=3, image_size_px=EDGE_PX, patch_size_px=12,
+                         tokenizer=tokenizer, rope_theta=5.0)  # fmt: skip
+    random_qwen(kind, config, 0).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return Backbone(str(folder), folder_digest(folder), "random")
+
+
+def make_data(folder: Path, spec: TownWorldSpec) -> NavigationData:
+    root = folder / "traj_data"
+    chosen = parse_sets([spec.token], [spec.token])
+    flights, frames, _ = read_sets(root, chosen, ReadRule("strict", 0.0, "opencv", False))
+    rule = GoalRule(0.8, 3, 60.0, 10.0, 5.0)
+    goals = label_sets(root, chosen, flights, frames, DepthCamera(79.0, 1000), rule)
+    sampling = SampleRule(2, NUM_HISTORY, 4, 3, 1)
+    samples, _ = draw_samples(flights, frames, goals, chosen, sampling, (0.2, 0.2), 0)
+    return NavigationData(str(root), frames, samples)
+
+
+class ReadsEverything(FrameFiles):
+    """Decodes every frame up to the one that is asked for, and its depth, as the source does."""
+
+    def __init__(self, data: NavigationData) -> None:
+        super().__init__(data)
+        self._all = {
+            flight: rows.sort_values("frame")[["rgb_path", "look_down_path", "depth_path"]]
+            for flight, rows in data.frames.groupby("flight_id")
+        }
+        self._done: set[tuple[str, int]] = set()
+
+    def view(self, flight_id: str, frame: int):
+        """Decode a frame, after all others."""
+        self._read(flight_id, frame)
+        return super().view(flight_id, frame)
+
+    def _read(self, flight_id: str, frame: int) -> None:
+        rows = self._all[flight_id].iloc[: frame + 1]
+        if (flight_id, frame) not in self._done:  # once for a sample, not for each of its frames
+            self._done = {(flight_id, f) for f in range(frame + 1)}
+            for row in rows.itertuples():
+                read_frame(self._root / row.rgb_path)
+                read_frame(self._root / row.look_down_path)
+                read_depth(self._root / row.depth_path, 1000)
+
+
+def bench_builder(data: NavigationData, backbone: Backbone) -> None:
+    writer = DialogueWriter(backbone, STYLE)
+    train = data.of_split("train")
+    needed = NavigationDialogues(train, writer, NUM_HISTORY, 0)
+    everything = NavigationDialogues(train, writer, NUM_HISTORY, 0)
+    everything._files = ReadsEverything(train)
+    positions = torch.arange(0, len(needed), max(1, len(needed) // 48))[:48]
+
+    def build(dialogues):
+        if isinstance(dialogues._files, ReadsEverything):
+            dialogues._files._done = set()
+        return NavigationSamples(dialogues, None).batch(positions)
+
+    ours, theirs = build(needed), build(everything)
+    if not all(torch.equal(ours[n], theirs[n]) for n in ("input_ids", "patches", "labels")):
+        raise SystemExit("The builders differ.")
+    fast, slow = alternate(lambda: build(needed), lambda: build(everything))
+    print(f"sample builder: {len(positions) / fast:.0f} samples/s reading what is shown, "
+          f"{len(positions) / slow:.0f} reading all frames so far; "
+          f"ratio {slow / fast:.2f}")  # fmt: skip
+
+
+def bench_joint_step(data: NavigationData, backbone: Backbone) -> None:
+    torch.manual_seed(0)
+    model = NavigationModel(backbone.load()).eval()
+    writer = DialogueWriter(backbone, STYLE)
+    dialogues = NavigationDialogues(data.of_split("train", "pixel"), writer, NUM_HISTORY, 0)
+    batch = writer.write([dialogues.turns(i, has_answers=True) for i in range(BATCH)])
+    pictures = {"size_px": 32, "patch_px": 8, "num_encoder_blocks": 1, "num_memory_blocks": 1,
+                "num_queries": 8}  # fmt: skip
+    system1 = System1(backend="nextdit_async", latent_width=96, num_latents=4, width=64, horizon=32,
+                      num_blocks=3, num_heads=4, pictures=pictures, num_train_timesteps=1000,
+                      num_inference_steps=10, num_diffusion_timesteps=20)  # fmt: skip
+    dual = DualSystem(model.backbone.model.language_model, 4, system1)
+    rest = {"actions": torch.randn(BATCH, 4, 32, 3), "noise": torch.randn(BATCH, 4, 32, 3),
+            "timesteps": torch.randint(1000, (BATCH, 4)),
+            "is_target": torch.ones(BATCH, 4, dtype=torch.bool),
+            "pictures": torch.randn(BATCH, 4, 2, 4, 32, 32)}  # fmt: skip
+    shape = memory_shape(model.backbone.config.text_config, 224)
+    stored = pack_memory(remember(model, batch), 224, "float16")
+
+    def step(memory: Memory) -> float:
+        dual.zero_grad()
+        loss = trajectory_losses(dual, {**memory._asdict(), **rest})["action"]
+        loss.backward()
+        return float(loss.detach())
+
+    def cached() -> float:
+        return step(unpack_memory(stored, shape))
+
+    def live() -> float:
+        return step(Memory(*(value.clone() for value in remember(model, batch))))
+
+    if abs(cached() - live()) > 1e-3:  # the stored type rounds
+        raise SystemExit("The losses differ.")
+    fast, slow = alternate(cached, live)
+    print(f"joint step of {BATCH}: {fast * 1e3:.0f} ms on remembered dialogues, "
+          f"{slow * 1e3:.0f} ms with a live System 2; ratio {slow / fast:.2f}")  # fmt: skip
+
+
+class RendersEach(System2Actor):
+    """Renders both views at every step, whoever asks for them."""
+
+    def decide(self, simulator, agents):
+        """Render, then act."""
+        for camera in ("ahead", "down"):
+            now = [(agent, simulator.num_frames(agent) - 1) for agent in agents]
+            simulator.observe_frames(now, camera)
+        return super().decide(simulator, agents)
+
+
+def bench_loop(folder: Path, spec: TownWorldSpec, backbone: Backbone) -> None:
+    simulator = TrajectorySimulator(folder, spec)
+    simulator.restrict({"scene_0000", "scene_0001"}, 8)
+    guidance = Guidance(NUM_HISTORY, 4, 8, 16)
+    model = NavigationModel(backbone.load()).eval()
+    asker = System2Asker(model, DialogueWriter(backbone, STYLE), guidance)
+    control = StraightLine(simulator.agent.step_m, simulator.agent.turn_deg, 1.25)
+    steps = []
+
+    def fly(kind):
+        results = roll_out(simulator, kind(asker, control), MAX_STEPS)
+        steps.append(sum(len(result["path"]) - 1 for result in results))
+        return [result["path"] for result in results]
+
+    first, second = fly(System2Actor), fly(RendersEach)
+    if not all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
+        raise SystemExit("The flights differ.")
+    lazy, eager = alternate(lambda: fly(System2Actor), lambda: fly(RendersEach))
+    print(f"closed loop: {steps[0] / lazy:.1f} steps/s rendering what is asked for, "
+          f"{steps[0] / eager:.1f} rendering each; ratio {eager / lazy:.2f}")  # fmt: skip
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    spec = TownWorldSpec(10, 4, EDGE_PX, seed=5, has_flaws=False, landmarks="pads")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "world"
+        write_town(folder, spec)
+        backbone = make_backbone(Path(scratch) / "backbone")
+        data = make_data(folder, spec)
+        bench_builder(data, backbone)
+        bench_joint_step(data, backbone)
+        bench_loop(folder, spec, backbone)
+
+
+if __name__ == "__main__":
+    main()

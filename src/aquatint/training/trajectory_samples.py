@@ -1,0 +1,242 @@
+"""Samples of a System 1: remembered dialogues, pictures on the way to a goal, and the way."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from aquatint.collective import Share
+from aquatint.data.trajectories import poses_of, read_depth
+from aquatint.data.trajectory_targets import TargetRule, encode_trajectory, target_frames
+from aquatint.features.cache import FeatureCache
+from aquatint.geometry.poses import planar_poses
+from aquatint.models.backbone import Backbone
+from aquatint.models.dual_system import Memory
+from aquatint.params import RunParams
+from aquatint.training.checkpoint import Checkpoint
+from aquatint.training.dual_memory import memory_keys, memory_shape, unpack_memory
+from aquatint.training.navigation_dialogues import DialogueWriter, FrameStyle, read_frame
+from aquatint.training.navigation_samples import NavigationData, NavigationDialogues
+
+_NUM_VALUES = 3
+
+
+@dataclass(frozen=True)
+class PictureStyle:
+    """How System 1 sees look-down images.
+
+    Attributes:
+        edge_px: Edge of its pictures.
+        max_depth_m: Range of depth.
+        depth_units_per_m: Numbers of a depth image for one metre.
+    """
+
+    edge_px: int
+    max_depth_m: float
+    depth_units_per_m: float
+
+
+def as_picture(image: Image.Image, depth_m: NDArray[Any], style: PictureStyle) -> NDArray[Any]:
+    """Return a picture with its depth: RGB in [-1, 1], depth as a share of its range, (4, S, S)."""
+    size = (style.edge_px, style.edge_px)
+    rgb = np.asarray(image.resize(size, Image.Resampling.BILINEAR), np.float32) / 127.5 - 1
+    share = (depth_m / style.max_depth_m).clip(0, 1).astype(np.float32)
+    # The nearest one, because between two surfaces there is no third one.
+    depth = np.asarray(Image.fromarray(share).resize(size, Image.Resampling.NEAREST))
+    return np.concatenate([rgb.transpose(2, 0, 1), depth[None]])
+
+
+@dataclass(frozen=True)
+class TrajectoryData:
+    """What a System 1 is trained and judged on.
+
+    Attributes:
+        samples: Pixel samples with frames and their poses.
+        memories: Cache of ``cache_memories``.
+        keys: Key of each sample's dialogue in it, by sample id.
+        memory_shape: Shape of one dialogue there.
+        rule: How ways become trajectories.
+        pictures: How look-down images are seen.
+    """
+
+    samples: NavigationData
+    memories: FeatureCache
+    keys: dict[str, str]
+    memory_shape: tuple[int, ...]
+    rule: TargetRule
+    pictures: PictureStyle
+
+
+def bundle(  # noqa: PLR0913 - one argument for each thing that is put together
+    root: str,
+    frames: pd.DataFrame,
+    samples: pd.DataFrame,
+    memories: FeatureCache,
+    backbone: Backbone,
+    system2: Checkpoint,
+    rule: TargetRule,
+    pictures: PictureStyle,
+    run: RunParams,
+) -> TrajectoryData:
+    """Put tables, caches and rules together.
+
+    Args:
+        root: Folder that paths of frames are relative to.
+        frames: Frames with their poses.
+        samples: Pixel samples of all splits.
+        memories: Cache of ``cache_memories``.
+        backbone: What System 2 was trained from.
+        system2: Its training; what its dialogues look like.
+        rule: How ways become trajectories.
+        pictures: How look-down images are seen.
+        run: Seed, as for the cache.
+    """
+    data = NavigationData(root, frames, samples)
+    spec = system2.spec
+    writer = DialogueWriter(backbone, FrameStyle(**spec["style"]))
+    dialogues = NavigationDialogues(data, writer, spec["num_history"], run.seed)
+    keys = dict(zip(samples["sample_id"], memory_keys(dialogues, data), strict=True))
+    shape = memory_shape(backbone.load_config().text_config, memories.recipe["max_tokens"])
+    return TrajectoryData(data, memories, keys, shape, rule, pictures)
+
+
+class TrajectorySamples:
+    """Pixel samples, each with one trajectory for some frames on the way to its goal.
+
+    Args:
+        data: Tables, caches, rules.
+        split: Which.
+        sees_pictures: Whether pictures are read; without, only the goal's own frame is learned.
+        num_timesteps: Timesteps of the process, drawn from 0.
+        seed: Of noise and timesteps.
+        most: Most samples: every n-th; None for all.
+    """
+
+    def __init__(
+        self,
+        data: TrajectoryData,
+        split: str,
+        sees_pictures: bool,
+        num_timesteps: int,
+        seed: int,
+        most: int | None = None,
+    ) -> None:
+        chosen = data.samples.of_split(split, "pixel")
+        self._data = data
+        rows: list[dict[str, Any]] = (chosen.thinned(most) if most else chosen).samples.to_dict(
+            orient="records"
+        )  # type: ignore[assignment]
+        self.rows = rows
+        self._sees_pictures, self._num_timesteps = sees_pictures, num_timesteps
+        self._seed, self._epoch = seed, 0
+        self._reader = data.memories.open()
+        self._memory_places = self._reader.places([data.keys[r["sample_id"]] for r in rows])
+        self._root = Path(data.samples.root)
+        flights = {row["flight_id"] for row in rows}
+        tables = data.samples.frames[data.samples.frames["flight_id"].isin(flights)]
+        self._paths: dict[str, NDArray[Any]] = {}
+        self._places: dict[str, NDArray[Any]] = {}
+        for flight, table in tables.groupby("flight_id", sort=False):
+            ordered = table.sort_values("frame")
+            self._paths[str(flight)] = ordered[["look_down_path", "depth_path"]].to_numpy()
+            self._places[str(flight)] = planar_poses(poses_of(ordered))
+        self._picture = functools.lru_cache(maxsize=20_000)(self._read_picture)
+
+    @property
+    def rule(self) -> TargetRule:
+        """How ways become trajectories."""
+        return self._data.rule
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.rows)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Draw other noise in every epoch."""
+        self._epoch = epoch
+
+    def frames_of(self, position: int) -> list[int]:
+        """Frames at which a sample's way is learned."""
+        row = self.rows[position]
+        first, rule = int(row["frame"]), self._data.rule
+        offsets = target_frames(int(row["goal_offset"]), rule)[: rule.max_frames]
+        return [first + offset for offset in (offsets if self._sees_pictures else [0])]
+
+    def actions_of(self, position: int, frame: int) -> NDArray[np.float64]:
+        """The way from a frame to a sample's goal, shape (H, 3)."""
+        row = self.rows[position]
+        end = int(row["frame"]) + int(row["goal_offset"])
+        return encode_trajectory(self._places[row["flight_id"]][frame : end + 1], self._data.rule)
+
+    def batch(self, positions: Tensor, share: Share | None = None) -> dict[str, Any]:
+        """Return dialogues, pictures, ways and noise, padded to the most frames.
+
+        On several ranks each takes its ``share``; ``is_counted`` is the share's.
+
+        Returns:
+            Fields of ``Memory``; ``pictures`` (B, F, 2, 4, S, S) where they are seen; ``actions``
+            and ``noise`` (B, F, H, 3); ``timesteps`` and ``is_target`` (B, F).
+        """
+        chosen = positions.tolist()
+        if share:
+            chosen = chosen[share.rows]
+        frames = [self.frames_of(i) for i in chosen]
+        most = max(map(len, frames))
+        horizon = self._data.rule.num_points
+        actions = np.zeros((len(chosen), most, horizon, _NUM_VALUES), np.float32)
+        noise = np.zeros_like(actions)
+        timesteps = np.zeros((len(chosen), most), np.int64)
+        is_target = np.zeros((len(chosen), most), bool)
+        for number, (i, of_sample) in enumerate(zip(chosen, frames, strict=True)):
+            # By sample, so that neither batches nor accumulation decide what is drawn.
+            rng = np.random.default_rng([self._seed, self._epoch, i])
+            for place, frame in enumerate(of_sample):
+                actions[number, place] = self.actions_of(i, frame)
+                noise[number, place] = rng.standard_normal((horizon, _NUM_VALUES))
+                timesteps[number, place] = rng.integers(self._num_timesteps)
+                is_target[number, place] = True
+        batch: dict[str, Any] = {
+            **self.memory(chosen)._asdict(),
+            "actions": torch.from_numpy(actions),
+            "noise": torch.from_numpy(noise),
+            "timesteps": torch.from_numpy(timesteps),
+            "is_target": torch.from_numpy(is_target),
+            "is_counted": share is None or share.is_counted,
+        }
+        if self._sees_pictures:
+            batch["pictures"] = torch.from_numpy(self._pairs(chosen, frames, most))
+        return batch
+
+    def memory(self, chosen: list[int]) -> Memory:
+        """Remembered dialogues of samples."""
+        stored = self._reader.read(self._memory_places[chosen])
+        return unpack_memory(stored, self._data.memory_shape)
+
+    def _pairs(self, chosen: list[int], frames: list[list[int]], most: int) -> NDArray[Any]:
+        edge = self._data.pictures.edge_px
+        pairs = np.zeros((len(chosen), most, 2, 4, edge, edge), np.float32)
+        for number, (i, of_sample) in enumerate(zip(chosen, frames, strict=True)):
+            row = self.rows[i]
+            goal = self._picture(row["flight_id"], int(row["frame"]))
+            for place, frame in enumerate(of_sample):
+                pairs[number, place] = np.stack([goal, self._picture(row["flight_id"], frame)])
+        return pairs
+
+    def _read_picture(self, flight: str, frame: int) -> NDArray[Any]:
+        style = self._data.pictures
+        picture, depth = self._paths[flight][frame]
+        depth_m = read_depth(self._root / depth, style.depth_units_per_m)
+        return as_picture(read_frame(self._root / picture), depth_m, style)
+
+    def identify(self, positions: Tensor) -> list[str]:
+        """Return the ids of the samples."""
+        return [self.rows[i]["sample_id"] for i in positions.tolist()]
