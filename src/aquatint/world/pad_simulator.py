@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,22 +14,11 @@ from aquatint.data.json_lines import read_json_lines
 from aquatint.world.arrays import FloatArray
 from aquatint.world.scenes import Scene
 from aquatint.world.town import CLOSED_LOOP, SET_NAME, TownWorldSpec, open_town, scene_name
-from aquatint.world.town_agent import Action, AgentState, Expert, act, camera_pose, look
+from aquatint.world.town_agent import AgentState, Expert, camera_pose, look
 from aquatint.world.town_map import HALF_EXTENT_M, TownMap
+from aquatint.world.town_runs import TownRun, carry_out, expert_actions
 
 CameraName = Literal["ahead", "down"]
-
-
-@dataclass
-class _Run:
-    episode: dict[str, Any]
-    scene: Scene
-    town: TownMap
-    expert: Expert
-    states: list[AgentState]
-    instruction: str
-    num_collisions: int = 0
-    has_stopped: bool = False
 
 
 class TrajectorySimulator:
@@ -51,7 +39,7 @@ class TrajectorySimulator:
                 name = f"{scene}/{record['episode_index']:06d}"
                 self._episodes[name] = {**record, "scene": scene, "number": number}
         self._chosen = list(self._episodes)
-        self._runs: list[_Run] = []
+        self._runs: list[TownRun] = []
 
     def restrict(self, scenes: Collection[str], most: int | None = None) -> None:
         """Keep the episodes of these scenes, and of them at most so many: every n-th.
@@ -88,11 +76,11 @@ class TrajectorySimulator:
         later = [self._chosen[(place + size // 2 + step) % size] for step in range(size)]
         return next((i for i in later if self._episodes[i]["landmark"] != own), episode_id)
 
-    def _begin(self, episode: dict[str, Any], instruction: str) -> _Run:
+    def _begin(self, episode: dict[str, Any], instruction: str) -> TownRun:
         scene, town = self._place(episode["number"])
         start = AgentState(**episode["start"])
         expert = Expert(town, np.array(episode["goal"]), self.agent)
-        return _Run(episode, scene, town, expert, [start], instruction)
+        return TownRun(episode, scene, town, expert, [start], instruction)
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - lives as long as the run's simulator
     def _place(self, number: int) -> tuple[Scene, TownMap]:
@@ -139,20 +127,11 @@ class TrajectorySimulator:
 
     def expert_actions(self, agents: list[int]) -> NDArray[np.int64]:
         """What the expert, who knows the goal, would do now, shape (B,)."""
-        runs = (self._runs[number] for number in agents)
-        decided = (run.expert.decide(run.states[-1]) for run in runs)
-        return np.array([Action.STOP if action is None else action for action in decided])
+        return expert_actions([self._runs[number] for number in agents])
 
     def step(self, agents: list[int], actions: NDArray[np.int64]) -> None:
         """Carry out one action of each of these agents, shape (B,)."""
-        for number, action in zip(agents, actions.tolist(), strict=True):
-            run = self._runs[number]
-            if action == Action.STOP:
-                run.has_stopped = True
-                continue
-            state, collided = act(run.states[-1], Action(action), run.town, self.agent)
-            run.states.append(state)
-            run.num_collisions += collided
+        carry_out([self._runs[number] for number in agents], actions, self.agent)
 
     def results(self) -> list[dict[str, Any]]:
         """How each episode went: positions, reference, goal, way, stop, collisions."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import gzip
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from aquatint.world.arrays import FloatArray
 from aquatint.world.scenes import Scene, make_scene
-from aquatint.world.town_agent import Action, AgentState, Expert, act, look
+from aquatint.world.town_agent import AgentState, Expert, look
 from aquatint.world.town_map import TownMap
 from aquatint.world.town_records import (
     UNKNOWN,
@@ -23,18 +22,7 @@ from aquatint.world.town_records import (
     town_seed,
     words_of,
 )
-
-
-@dataclass
-class _Run:
-    episode: dict[str, Any]
-    scene: Scene
-    town: TownMap
-    expert: Expert
-    states: list[AgentState]
-    instruction: str
-    num_collisions: int = 0
-    has_stopped: bool = False
+from aquatint.world.town_runs import TownRun, carry_out, expert_actions
 
 
 class TownSimulator:
@@ -54,7 +42,7 @@ class TownSimulator:
         words = content["instruction_vocab"]["word_list"]
         self._numbers = {word: number for number, word in enumerate(words)}
         self._vectors_file = raw_root(folder) / "embeddings.json.gz"
-        self._runs: list[_Run] = []
+        self._runs: list[TownRun] = []
 
     @property
     def episode_ids(self) -> list[str]:
@@ -83,12 +71,12 @@ class TownSimulator:
         later = [ids[(place + len(ids) // 2 + step) % len(ids)] for step in range(len(ids))]
         return next((i for i in later if self._episodes[i]["landmark"] != own), episode_id)
 
-    def _begin(self, episode: dict[str, Any], instruction: str) -> _Run:
+    def _begin(self, episode: dict[str, Any], instruction: str) -> TownRun:
         scene, town = self._place(episode["scene_number"])
         goal = np.array(episode["goals"][0]["position"])
         x, y = episode["start_position"]
         start = AgentState(x, y, episode["start_heading_rad"])
-        return _Run(episode, scene, town, Expert(town, goal, self._agent), [start], instruction)
+        return TownRun(episode, scene, town, Expert(town, goal, self._agent), [start], instruction)
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - lives as long as the run's simulator
     def _place(self, number: int) -> tuple[Scene, TownMap]:
@@ -116,20 +104,11 @@ class TownSimulator:
 
     def expert_actions(self, agents: list[int]) -> NDArray[np.int64]:
         """What the expert, who knows the goal, would do now, shape (B,)."""
-        runs = (self._runs[number] for number in agents)
-        decided = (run.expert.decide(run.states[-1]) for run in runs)
-        return np.array([Action.STOP if action is None else action for action in decided])
+        return expert_actions([self._runs[number] for number in agents])
 
     def step(self, agents: list[int], actions: NDArray[np.int64]) -> None:
         """Carry out one action of each of these agents, shape (B,)."""
-        for number, action in zip(agents, actions.tolist(), strict=True):
-            run = self._runs[number]
-            if action == Action.STOP:
-                run.has_stopped = True
-                continue
-            state, collided = act(run.states[-1], Action(action), run.town, self._agent)
-            run.states.append(state)
-            run.num_collisions += collided
+        carry_out([self._runs[number] for number in agents], actions, self._agent)
 
     def results(self) -> list[dict[str, Any]]:
         """How each episode went: positions, reference, goal, way, stop, collisions."""
