@@ -56,10 +56,9 @@ def test_the_chain_of_a_checkpoint_reaches_the_raw_files(finished):
     "changes",
     [
         {},
-        {"learning_rate": 1.5e-3},
         {"learning_rate": 1.5e-3, "betas": [0.8, 0.9]},
     ],
-    ids=["same parameters", "another rate", "a list as well"],
+    ids=["same parameters", "another rate and a list"],
 )
 def test_the_printed_command_makes_the_same_checkpoint_again(finished, tmp_path, changes):
     root = tmp_path / "data"
@@ -72,6 +71,7 @@ def test_the_printed_command_makes_the_same_checkpoint_again(finished, tmp_path,
     command = shlex.split(printed.splitlines()[-1])
     assert command[:2] == ["kedro", "run"]
     assert ("conf/local" in printed) == ("betas" in changes)
+    assert ("learning_rate=0.0015" in printed) == ("learning_rate" in changes)
     if "betas" in changes:
         lines = printed.partition("conf/local/parameters.yml:")[2].rpartition("kedro run")[0]
         conf = tmp_path / "conf"
