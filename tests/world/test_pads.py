@@ -65,6 +65,12 @@ def test_frames_of_the_past_are_those_that_were_seen(simulator, pad_world):
     assert (now != first).any()
 
 
+def test_results_name_the_episodes_that_were_begun(simulator):
+    chosen = simulator.episode_ids[2:4]
+    simulator.reset(chosen)
+    assert [result["episode_id"] for result in simulator.results()] == chosen
+
+
 def test_misled_agents_are_told_another_pad(simulator):
     ids = simulator.episode_ids
     simulator.reset(ids)

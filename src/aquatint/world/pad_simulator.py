@@ -37,7 +37,8 @@ class TrajectorySimulator:
             meta = folder / "traj_data" / SET_NAME / scene / "meta"
             for record in read_json_lines(meta / f"{CLOSED_LOOP}.jsonl"):
                 name = f"{scene}/{record['episode_index']:06d}"
-                self._episodes[name] = {**record, "scene": scene, "number": number}
+                found = {"episode_id": name, "scene": scene, "number": number}
+                self._episodes[name] = {**record, **found}
         self._chosen = list(self._episodes)
         self._runs: list[TownRun] = []
 
@@ -137,7 +138,7 @@ class TrajectorySimulator:
         """How each episode went: positions, reference, goal, way, stop, collisions."""
         return [
             {
-                "episode_id": name,
+                "episode_id": run.episode["episode_id"],
                 "scene": run.episode["scene"],
                 "instruction": run.instruction,
                 "path": np.array([state.position for state in run.states]),
@@ -147,7 +148,7 @@ class TrajectorySimulator:
                 "has_stopped": run.has_stopped,
                 "num_collisions": run.num_collisions,
             }
-            for name, run in zip(self._chosen, self._runs, strict=True)
+            for run in self._runs
         ]
 
     def ground_map(self, episode_id: str) -> tuple[FloatArray, float]:
