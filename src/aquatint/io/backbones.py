@@ -11,7 +11,7 @@ from kedro.io.core import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
 from aquatint.io.artefact import ArtefactDataset
-from aquatint.io.pocket import PocketRecipe
+from aquatint.io.pocket_recipe import PocketRecipe
 from aquatint.models.architectures import ARCHITECTURES, ArchitectureName
 from aquatint.models.backbone import (
     Backbone,

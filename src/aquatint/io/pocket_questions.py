@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from aquatint.io.pocket_recipe import PocketRecipe
 from aquatint.models.architectures import require_architecture
 
 
@@ -32,7 +33,7 @@ def questions_of(view: Any, architecture_name: str) -> list[Any]:  # noqa: ANN40
 _POINTING_SHARE = 0.95
 
 
-def with_pointings(pixels: list[Any], texts: list[list[str]], recipe: Any) -> Any:  # noqa: ANN401
+def with_pointings(pixels: list[Any], texts: list[list[str]], recipe: PocketRecipe) -> Any:  # noqa: ANN401
     """Add views of landing pads, and questions at which pixel one is, or on which side.
 
     As large models learn it from boxes and points in pixels of the image. Whether to fly, to turn

@@ -13,7 +13,6 @@ from torch import Tensor
 from aquatint.collective import weigh
 from aquatint.models.backbone import Backbone
 from aquatint.models.dual_system import DualSystem, Memory
-from aquatint.models.flow_matching import FlowMatching
 from aquatint.models.system1 import BackendName, System1
 from aquatint.params import RunParams, StageParams
 from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError
@@ -200,11 +199,6 @@ def restore_dual(
         for name, tensor in checkpoint.weights.items():
             own[name].copy_(tensor)
     return model.eval()
-
-
-def is_flow(model: DualSystem) -> bool:
-    """Whether a dual system learns a flow; else it learns the noise of a diffusion."""
-    return isinstance(model.system1.process, FlowMatching)
 
 
 def _training_key(

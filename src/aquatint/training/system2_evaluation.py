@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -114,23 +113,3 @@ def _difference(own: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
         if len(change) else None,
         "n": int(is_both.sum()),
     }  # fmt: skip
-
-
-def summarise_told(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of a table: one way of asking each."""
-    return [
-        {"told": told, **{name: found[group][name] for group, name in _SHOWN}}
-        for told, found in metrics.items()
-        if "kinds" in found
-    ]
-
-
-_SHOWN = (
-    ("kinds", "accuracy"),
-    ("kinds", "stop_precision"),
-    ("kinds", "stop_recall"),
-    ("kinds", "invalid_rate"),
-    ("turns", "exact_match"),
-    ("pixels", "mean_px_error"),
-    ("pixels", "hit_at_0.1"),
-)

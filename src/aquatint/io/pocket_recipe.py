@@ -1,0 +1,57 @@
+"""What a pocket backbone is made from."""
+
+from dataclasses import dataclass
+
+from aquatint.models.architectures import ArchitectureName
+
+
+@dataclass(frozen=True)
+class PocketRecipe:
+    """Size and training of a pocket backbone; all of it is part of its address.
+
+    Attributes:
+        width: Hidden width of both towers.
+        num_blocks: Transformer blocks of each tower.
+        image_size_px: Edge of the input image.
+        patch_size_px: Edge of a patch.
+        vocab_size: Upper limit of the tokenizer's vocabulary.
+        num_buildings: Buildings of the pretraining world, disjoint from every recipe's.
+        views_per_building: Views of each.
+        epochs: Epochs of captioning; 0 leaves the weights random.
+        batch_size: Documents of a step.
+        learning_rate: Peak rate of AdamW.
+        max_tokens: Longest document, image tokens included.
+        seed: Decides scenes, weights and order.
+        num_threads: Threads; sums depend on them.
+        architecture: ``internvl``, ``qwen2_vl`` or ``qwen2_5_vl``.
+        num_inspections: Photographs of slopes whose structures are described too.
+        num_flights: Views of landing pads that are described and asked about too.
+        num_visual_questions: Images of sparse scenes that are described and asked about too.
+        weight_scale: Factor on the first weights of matrices. transformers draws them with a
+            deviation of 0.02 whatever the width; at 96, whose inverse root is 0.1, they learn to
+            see sooner when they begin larger.
+        num_pointings: Views of landing pads in which it learns to point at a pixel.
+        rope_theta: Base of the language model's rotary positions; small models over few image
+            tokens need a small one to tell places apart.
+    """
+
+    width: int
+    num_blocks: int
+    image_size_px: int
+    patch_size_px: int
+    vocab_size: int
+    num_buildings: int
+    views_per_building: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    max_tokens: int
+    seed: int
+    num_threads: int = 2
+    architecture: ArchitectureName = "internvl"
+    num_inspections: int = 0
+    num_flights: int = 0
+    num_visual_questions: int = 0
+    weight_scale: float = 1.0
+    num_pointings: int = 0
+    rope_theta: float = 1e4
