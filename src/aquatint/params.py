@@ -169,3 +169,32 @@ class StageParams(Params):
         if not self.loss_ramp:
             raise ValueError("loss_ramp needs at least one factor, got ().")
         return self
+
+
+class HeldOutParams(Params):
+    """What is predicted of held-out samples."""
+
+    without_effect = frozenset({"batch_size"})
+
+    batch_size: PositiveInt
+    num_samples: PositiveInt  # most of the test split
+
+
+class LoopParams(Params):
+    """Agents that follow instructions in closed loop."""
+
+    max_steps: PositiveInt
+    success_radius_m: PositiveFloat
+    oracle_radius_m: PositiveFloat
+    requires_stop: bool
+    wording: NonNegativeInt  # which of an episode's instructions
+
+
+class PointedLoopParams(LoopParams):
+    """The same where a System 2 points the way."""
+
+    without_effect = frozenset({"batch_size"})
+
+    num_episodes: PositiveInt
+    max_forward_steps: PositiveInt  # after which System 2 is asked again
+    batch_size: PositiveInt

@@ -10,12 +10,11 @@ import pandas as pd
 from aquatint.data.sources import FlightRecordings
 from aquatint.features.cache import FeatureCache, FeatureStore
 from aquatint.models.backbone import Backbone
-from aquatint.params import RunParams
+from aquatint.params import LoopParams, RunParams
 from aquatint.pipelines.cma.params import (
     PolicyParams,
     ReadingParams,
     ReportParams,
-    RolloutParams,
     SightParams,
 )
 from aquatint.training.checkpoint import Checkpoint
@@ -150,7 +149,7 @@ def roll_out_policies(  # noqa: PLR0913 - one argument for each catalog entry
     cma: Checkpoint,
     seq2seq: Checkpoint,
     sight: SightParams,
-    params: RolloutParams,
+    params: LoopParams,
     run: RunParams,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Let every policy and what needs no training fly the same episodes."""

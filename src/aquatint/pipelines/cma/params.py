@@ -41,16 +41,6 @@ class PolicyParams(StageParams):
     last_action_dropout: float = Field(ge=0, lt=1)  # share of steps not told the action before
 
 
-class RolloutParams(Params):
-    """The closed loop."""
-
-    max_steps: PositiveInt
-    success_radius_m: PositiveFloat
-    oracle_radius_m: PositiveFloat
-    requires_stop: bool
-    wording: NonNegativeInt  # which of an episode's instructions
-
-
 class ReportParams(Params):
     """What the report shows."""
 

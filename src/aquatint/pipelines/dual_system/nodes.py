@@ -10,10 +10,9 @@ import pandas as pd
 from aquatint.data.sources import TrajectoryFolder
 from aquatint.features.cache import FeatureCache, FeatureStore
 from aquatint.models.backbone import Backbone
-from aquatint.params import RunParams, StageParams
+from aquatint.params import HeldOutParams, RunParams, StageParams
 from aquatint.pipelines.dual_system.params import (
     DriftParams,
-    EvaluationParams,
     MemoryParams,
     ReportParams,
     RolloutParams,
@@ -102,7 +101,7 @@ def train_system1(
 
 def predict_ways(
     checkpoint: Checkpoint,
-    params: EvaluationParams,
+    params: HeldOutParams,
     targets: TargetParams,
     run: RunParams,
     **data: Any,  # noqa: ANN401 - the other arguments of bundle_trajectories

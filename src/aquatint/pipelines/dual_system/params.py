@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from aquatint.params import Params, StageParams
+from aquatint.params import Params, PointedLoopParams, StageParams
 
 
 class ShareParams(Params):
@@ -77,15 +77,6 @@ class System1Params(StageParams):
         }
 
 
-class EvaluationParams(Params):
-    """What is predicted."""
-
-    without_effect = frozenset({"batch_size"})
-
-    batch_size: PositiveInt
-    num_samples: PositiveInt  # most of the test split
-
-
 class DriftParams(Params):
     """The further training of System 2 alone, and what is compared."""
 
@@ -95,19 +86,9 @@ class DriftParams(Params):
     batch_size: PositiveInt
 
 
-class RolloutParams(Params):
-    """The closed loop."""
+class RolloutParams(PointedLoopParams):
+    """The closed loop, trajectories followed by pure pursuit."""
 
-    without_effect = frozenset({"batch_size"})
-
-    max_steps: PositiveInt
-    num_episodes: PositiveInt
-    success_radius_m: PositiveFloat
-    oracle_radius_m: PositiveFloat
-    requires_stop: bool
-    wording: NonNegativeInt  # which of an episode's instructions
-    max_forward_steps: PositiveInt  # after which System 2 is asked again
-    batch_size: PositiveInt
     look_ahead: PositiveInt  # points of a trajectory that are aimed ahead
     max_local_actions: PositiveInt  # after which System 1 plans anew
     arrival_m: PositiveFloat  # from a trajectory's end

@@ -9,13 +9,11 @@ import pandas as pd
 
 from aquatint.data.sources import TrajectoryFolder
 from aquatint.models.backbone import Backbone
-from aquatint.params import RunParams
+from aquatint.params import HeldOutParams, PointedLoopParams, RunParams
 from aquatint.pipelines.system2.params import (
-    EvaluationParams,
     GoalParams,
     ReadingParams,
     ReportParams,
-    RolloutParams,
     SamplingParams,
     System2Params,
 )
@@ -111,7 +109,7 @@ def answer_samples(  # noqa: PLR0913 - one argument for each catalog entry
     samples: pd.DataFrame,
     backbone: Backbone,
     checkpoint: Checkpoint,
-    params: EvaluationParams,
+    params: HeldOutParams,
     run: RunParams,
 ) -> pd.DataFrame:
     """Let System 2 answer held-out samples: as they are, misled, blind, and untrained."""
@@ -135,7 +133,7 @@ def fly_system2(
     samples: pd.DataFrame,
     backbone: Backbone,
     checkpoint: Checkpoint,
-    params: RolloutParams,
+    params: PointedLoopParams,
     run: RunParams,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Let System 2 with a straight-line controller, and what needs no training, fly."""

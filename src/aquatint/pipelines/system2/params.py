@@ -92,30 +92,6 @@ class System2Params(StageParams):
         return self
 
 
-class EvaluationParams(Params):
-    """What is predicted."""
-
-    without_effect = frozenset({"batch_size"})
-
-    batch_size: PositiveInt
-    num_samples: PositiveInt  # most of the test split
-
-
-class RolloutParams(Params):
-    """The closed loop."""
-
-    without_effect = frozenset({"batch_size"})
-
-    max_steps: PositiveInt
-    num_episodes: PositiveInt
-    success_radius_m: PositiveFloat
-    oracle_radius_m: PositiveFloat
-    requires_stop: bool
-    wording: NonNegativeInt  # which of an episode's instructions
-    max_forward_steps: PositiveInt  # after which System 2 is asked again
-    batch_size: PositiveInt
-
-
 class ReportParams(Params):
     """What the report shows."""
 
