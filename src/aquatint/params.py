@@ -29,6 +29,7 @@ LossName = (
         "next_token",
         "action",
         "progress",
+        "stop_progress",
         "critic",
         "goal",
     ]

@@ -28,6 +28,7 @@ class TrajectoryDecoder(nn.Module):
         num_heads: Heads of each.
         feedforward_width: Width of their inner layer.
         dropout: Share of values dropped in training.
+        has_critic: Whether trajectories can be judged.
 
     References:
         Cai et al., "NavDP: Learning Sim-to-Real Navigation Diffusion Policy with Privileged
@@ -46,6 +47,7 @@ class TrajectoryDecoder(nn.Module):
         num_heads: int = 8,
         feedforward_width: int = 1536,
         dropout: float = 0.1,
+        has_critic: bool = True,
     ) -> None:
         super().__init__()
         if not 0 <= num_task_tokens <= num_condition_tokens:
@@ -65,7 +67,7 @@ class TrajectoryDecoder(nn.Module):
         self.blocks = nn.TransformerDecoder(block, num_blocks)
         self.norm = nn.LayerNorm(width)
         self.action_head = nn.Linear(width, action_width)
-        self.critic_head = nn.Linear(width, 1)
+        self.critic_head = nn.Linear(width, 1) if has_critic else None
         is_later = torch.ones(horizon, horizon, dtype=torch.bool).triu(1)
         self.register_buffer("_is_later", is_later, persistent=False)
 
@@ -93,7 +95,12 @@ class TrajectoryDecoder(nn.Module):
 
         Returns:
             Values, the higher the better, shape (B,).
+
+        Raises:
+            ValueError: If the decoder was built without a critic.
         """
+        if self.critic_head is None:
+            raise ValueError("This decoder was built with has_critic false: it judges nothing.")
         timesteps = torch.zeros(len(actions), dtype=torch.long, device=actions.device)
         steps = self._decode(actions, timesteps, condition, hides_task=True)
         return self.critic_head(steps.mean(1)).squeeze(-1)

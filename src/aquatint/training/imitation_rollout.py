@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from aquatint.features.frozen import Encoding
 from aquatint.features.views import ViewEncoder
@@ -25,6 +26,9 @@ from aquatint.training.navigation_rollout import (
     simple_policies,
 )
 from aquatint.training.precision import prepare_device
+from aquatint.training.rdp_policy import RdpActor
+from aquatint.training.rdp_stage import KIND as RDP
+from aquatint.training.rdp_stage import restore_rdp
 
 _MISLED = "_misled"
 
@@ -39,6 +43,14 @@ def _check_words(simulator: NavigationSimulator, name: str, checkpoint: Checkpoi
             "the simulator: its instructions would be read with wrong numbers. Train and fly with "
             "one vocabulary, or run the step-by-step evaluation alone (--tags=train)."
         )
+
+
+def _actor(
+    checkpoint: Checkpoint, encoder: ViewEncoder, sight: Sight, seed: int, device: torch.device
+) -> Policy:
+    if checkpoint.spec["kind"] == RDP:
+        return RdpActor(restore_rdp(checkpoint, device), checkpoint.spec, encoder, sight, seed)
+    return ImitationActor(restore_policy(checkpoint, device), encoder, sight, device)
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,7 @@ def roll_out_all(
     policies: dict[str, Policy] = dict(simple_policies(run.seed))
     pairs: dict[str, str] = {}
     for name, checkpoint in checkpoints.items():
-        actor = ImitationActor(restore_policy(checkpoint, device), encoder, sight, device)
+        actor = _actor(checkpoint, encoder, sight, run.seed, device)
         policies |= {name: actor, f"{name}{_MISLED}": actor}
         pairs |= {name: "forward", f"{name}{_MISLED}": name}
     tables = []

@@ -38,6 +38,9 @@ class NavigationSimulator(Protocol):
     def observe(self, agents: list[int]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         """Pixels (B, S, S, 3) and depth in metres (B, S, S) of these agents."""
 
+    def poses(self, agents: list[int]) -> NDArray[Any]:
+        """World x, y and heading of these agents, shape (B, 3)."""
+
     def expert_actions(self, agents: list[int]) -> NDArray[np.int64]:
         """What the expert, who knows the goal, would do, shape (B,)."""
 

@@ -102,6 +102,11 @@ class TownSimulator:
         ]
         return np.stack([view.rgb for view in views]), np.stack([view.depth_m for view in views])
 
+    def poses(self, agents: list[int]) -> FloatArray:
+        """World x, y and heading of these agents, shape (B, 3)."""
+        states = (self._runs[number].states[-1] for number in agents)
+        return np.array([(state.x_m, state.y_m, state.heading_rad) for state in states])
+
     def expert_actions(self, agents: list[int]) -> NDArray[np.int64]:
         """What the expert, who knows the goal, would do now, shape (B,)."""
         return expert_actions([self._runs[number] for number in agents])

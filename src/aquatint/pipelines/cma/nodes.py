@@ -74,10 +74,12 @@ def bundle_flights(
     recordings: FlightRecordings,
 ) -> Any:  # noqa: ANN401 - ImitationData, whose module imports torch
     """Put tables, caches and word vectors together, as the library takes them."""
+    import torch
+
     from aquatint.data.flight_summary import read_vectors
     from aquatint.training.imitation_samples import ImitationData
 
-    vectors = read_vectors(Path(recordings.embeddings_file), instructions)
+    vectors = torch.from_numpy(read_vectors(Path(recordings.embeddings_file), instructions))
     return ImitationData(records, steps, instructions, pictures, depth, vectors)
 
 
