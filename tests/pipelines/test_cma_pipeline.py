@@ -10,7 +10,7 @@ from aquatint.training.imitation_evaluation import evaluate_predictions
 from project_runs import open_catalog, run_project
 
 pytestmark = pytest.mark.slow
-POLICIES = ("cma", "seq2seq")
+POLICIES = ("cma", "seq2seq", "rdp")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_flown_episodes_give_the_metrics_of_the_closed_loop(root):
     catalog = open_catalog(root)
     episodes, metrics = (catalog.load(f"cma.rollout.{name}") for name in ("episodes", "metrics"))
     assert set(episodes["policy"]) == {
-        "expert", "forward", "random", "cma", "cma_misled", "seq2seq", "seq2seq_misled",
+        "expert", "forward", "random", "cma", "cma_misled", "seq2seq", "seq2seq_misled", "rdp", "rdp_misled",
     }  # fmt: skip
     for name, rows in episodes.groupby("policy"):
         summary = metrics["policies"][name]
@@ -51,7 +51,7 @@ def test_the_report_says_what_the_tables_say(root):
     page, text = (catalog.load(f"cma.reporting.{name}") for name in ("report", "summary"))
     for words in ("Closed loop", "Step by step", "Flown paths"):
         assert words in page
-    assert page.count("<polyline") == 2 * 3
+    assert page.count("<polyline") == 2 * 4
     assert "http://" not in page.split("<main>")[1].split("<script>")[0]
     assert "| expert |" in text
 

@@ -113,7 +113,7 @@ def test_the_fixed_names_of_navdp_and_cma_are_there():
     fixed = {"data.report", "train.checkpoint", "train.history", "train.metrics",
              "rollout.metrics", "rollout.episodes", "reporting.report"}  # fmt: skip
     assert {f"navdp.{name}" for name in fixed} - PIPELINES["navdp"].datasets() == set()
-    fixed = {f"cma.{model}.{name}" for model in ("cma", "seq2seq")
+    fixed = {f"cma.{model}.{name}" for model in ("cma", "seq2seq", "rdp")
              for name in ("checkpoint", "history", "metrics")}  # fmt: skip
     fixed |= {"cma.rollout.metrics", "cma.rollout.episodes", "cma.reporting.report"}
     assert fixed - PIPELINES["cma"].datasets() == set()

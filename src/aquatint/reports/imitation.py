@@ -36,14 +36,17 @@ from aquatint.reports.wording import (
 _WORDS = {
     "cma": "CMA",
     "seq2seq": "Seq2Seq",
+    "rdp": "RDP",
     "cma_misled": "CMA, another's instruction",
     "seq2seq_misled": "Seq2Seq, another's instruction",
+    "rdp_misled": "RDP, another's instruction",
     "expert": "expert",
     "forward": "always forward",
     "random": "by chance",
     "last_action": "as the step before",
 }
-_COLORS = {"expert": "#1A7F4B", "cma": "#D9601A", "seq2seq": "#3D8BCD"}
+_WORDINGS = {"0": "the landmark", "1": "the landmark and its side", "2": "what is passed"}
+_COLORS = {"expert": "#1A7F4B", "cma": "#D9601A", "seq2seq": "#3D8BCD", "rdp": "#8A4FBF"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +82,13 @@ def render_imitation_report(
     style = MapStyle("cma", _COLORS, _WORDS)
     drawn = draw_flown_paths(report.episodes, maps, style, num_samples, seed)
     sections = [
-        Section("loop", "Closed loop", loop_blocks(report.rollout, _WORDS)),
+        Section(
+            "loop",
+            "Closed loop",
+            [*loop_blocks(report.rollout, _WORDS), wording_table(report.rollout)],
+        ),
         Section("steps", "Step by step", [step_table(report.metrics), _step_note()]),
+        Section("chunks", "Ways that RDP plans", [chunk_table(report.metrics["rdp"]["chunks"])]),
         Section("maps", "Flown paths", [drawn]),
         Section("training", "Training", [Chart("training", _draw_training(report.histories))]),
         Section("data", "Recordings", _data_blocks(report.counts)),
@@ -101,6 +109,55 @@ def step_table(metrics: dict[str, dict[str, Any]]) -> Table:
     head = ["held-out flights", "accuracy", "macro-F1", "at changes", "F1 stop", "F1 left",
             "F1 right", "progress error"]  # fmt: skip
     return Table(head, rows)
+
+
+def wording_table(rollout: dict[str, Any]) -> Table:
+    """Return the success of each policy by wording, told the truth and another's instruction."""
+    rows = [
+        Row(
+            f"{_WORDS[name]}: {_WORDINGS.get(wording, wording)}",
+            [
+                Cell(format_percent(found["own"]), f"n = {found['n']}"),
+                Cell(format_percent(found["other"])),
+            ],
+        )
+        for name, by_wording in rollout["wordings"].items()
+        for wording, found in by_wording.items()
+    ]
+    note = (
+        "At the start three landmarks of four are out of sight. Only the second wording says on "
+        "which side its landmark lies; with the others an agent has to find it."
+    )
+    return Table(["success by wording", "own instruction", "another's"], rows, note)
+
+
+def chunk_table(chunks: dict[str, Any]) -> Table:
+    """Return how far planned ways are from flown ones, beside what needs no model."""
+    words = {"still": "staying where it is", "forward": "straight on", "own": "RDP",
+             "other": "RDP, another flight's instruction"}  # fmt: skip
+    rows = [
+        Row(
+            label,
+            [
+                Cell(
+                    f"{chunks[name]['average_error_m']:.2f} m",
+                    _meters(chunks[name]["average_error_m_interval"]),
+                ),
+                Cell(f"{chunks[name]['final_error_m']:.2f} m"),
+            ],
+        )
+        for name, label in words.items()
+    ]
+    note = (
+        f"Distance of planned places from those of the recorded flight, at "
+        f"{format_count(chunks['num_steps'])} held-out steps: mean over the chunk (ADE, interval "
+        "by flight) and at its end (FDE). CMA and Seq2Seq name one action and plan no way."
+    )
+    return Table(["held-out steps", "ADE", "FDE"], rows, note)
+
+
+def _meters(interval: list[float] | None) -> str:
+    return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else ""
 
 
 def _step_cells(found: dict[str, Any]) -> list[Cell]:
@@ -141,7 +198,9 @@ def _data_blocks(counts: dict[str, Any]) -> list[Block]:
 
 
 def _draw_training(histories: dict[str, pd.DataFrame]) -> go.Figure:
-    figure = stack_panels(["loss of the action", "macro-F1 on validation"], 460)
+    figure = stack_panels(
+        ["loss of the action (RDP: of increments)", "macro-F1 on validation"], 460
+    )
     for name, history in histories.items():
         color, label = _COLORS[name], _WORDS[name]
         smooth = history["loss_action"].rolling(25, min_periods=1).mean()
@@ -156,9 +215,10 @@ def _draw_training(histories: dict[str, pd.DataFrame]) -> go.Figure:
 
 
 def summarise_imitation(metrics: dict[str, dict[str, Any]], rollout: dict[str, Any]) -> str:
-    """Return both tables as Markdown."""
+    """Return all tables as Markdown."""
     lines = ["# cma", ""]
-    for table in (loop_table(rollout, _WORDS), step_table(metrics)):
+    tables = [loop_table(rollout, _WORDS), wording_table(rollout), step_table(metrics)]
+    for table in (*tables, chunk_table(metrics["rdp"]["chunks"])):
         lines += [f"| {' | '.join(table.head)} |", "|---|" + "---:|" * (len(table.head) - 1)]
         for row in table.rows:
             if row.cells:

@@ -62,14 +62,14 @@ class Loop:
         success_radius_m: Distance from the goal that counts as success.
         oracle_radius_m: The same for the nearest position of the path.
         requires_stop: Whether success needs the agent to stop by itself.
-        wording: Which of an episode's instructions.
+        wording: Which of an episode's instructions; None for each in its turn.
     """
 
     max_steps: int
     success_radius_m: float
     oracle_radius_m: float
     requires_stop: bool
-    wording: int
+    wording: int | None
 
 
 def roll_out_all(
@@ -91,7 +91,8 @@ def roll_out_all(
         run: Seed, device, threads.
 
     Returns:
-        Table of ``judge`` with ``policy``; summary and comparisons, as ``compare_policies`` gives.
+        Table of ``judge`` with ``policy`` and ``wording``; summary and comparisons, as
+        ``compare_policies`` gives, and ``wordings``, success by wording.
     """
     for name, checkpoint in checkpoints.items():
         _check_words(simulator, name, checkpoint)
@@ -113,7 +114,25 @@ def roll_out_all(
             is_misled=name.endswith(_MISLED),
             description=f"flying {name}",
         )
+        told = {"policy": name, "wording": [row["wording"] for row in results]}
         radii = (loop.success_radius_m, loop.oracle_radius_m, loop.requires_stop)
-        tables.append(judge(results, *radii).assign(policy=name))
+        tables.append(judge(results, *radii).assign(**told))
     episodes = pd.concat(tables, ignore_index=True)
-    return episodes, compare_policies(episodes, pairs)
+    found = compare_policies(episodes, pairs)
+    return episodes, {**found, "wordings": _by_wording(episodes, list(checkpoints))}
+
+
+def _by_wording(episodes: pd.DataFrame, names: list[str]) -> dict[str, Any]:
+    """Success by wording, told the truth and another episode's instruction, n in each."""
+    found: dict[str, Any] = {}
+    for name in names:
+        rows = episodes[episodes["policy"].isin([name, f"{name}{_MISLED}"])]
+        found[name] = {
+            str(wording): {
+                "n": int((own["policy"] == name).sum()),
+                "own": float(own[own["policy"] == name]["success"].mean()),
+                "other": float(own[own["policy"] != name]["success"].mean()),
+            }
+            for wording, own in rows.groupby("wording")
+        }
+    return found
