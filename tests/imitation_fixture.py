@@ -61,3 +61,48 @@ def _poses(actions):
         elif action in (LEFT, RIGHT):
             heading += np.radians(15) * (1 if action == LEFT else -1)
     return poses
+
+
+class Corridor:
+    """A straight way of ten metres; agents that turn go nowhere."""
+
+    episode_ids = ["a", "b"]
+
+    def reset(self, episode_ids, wording=0, *, is_misled=False):
+        self.told = [1 - i if is_misled else i for i in range(2)]
+        self.wording = wording
+        self.at, self.stopped = [[0.0], [0.0]], [False, False]
+
+    def tokens(self):
+        return [[1 + told] for told in self.told]
+
+    def poses(self, agents):
+        return np.array([(self.at[i][-1], 0.0, 0.0) for i in agents])
+
+    def observe(self, agents):
+        pixels = np.full((len(agents), 48, 48, 3), 120, np.uint8)
+        return pixels, np.full((len(agents), 9, 9), 5.0)
+
+    def word_vectors(self):
+        return self.vectors
+
+    def expert_actions(self, agents):
+        return np.array([0 if self.at[i][-1] >= 10 else 1 for i in agents])
+
+    def step(self, agents, actions):
+        for i, action in zip(agents, actions, strict=True):
+            if action == 0:
+                self.stopped[i] = True
+            elif action == 1:
+                self.at[i].append(self.at[i][-1] + 2.5)
+
+    def results(self):
+        line = np.column_stack([np.arange(0, 12.5, 2.5), np.zeros(5)])
+        return [
+            {"episode_id": name, "scene": name, "instruction": "go",
+             "path": np.column_stack([self.at[i], np.zeros(len(self.at[i]))]),
+             "reference": line, "goal": line[-1], "geodesic_m": 10.0,
+             "has_stopped": self.stopped[i],
+             "num_collisions": 0, "wording": self.wording or 0}
+            for i, name in enumerate(self.episode_ids)
+        ]  # fmt: skip

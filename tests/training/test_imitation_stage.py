@@ -26,7 +26,7 @@ from aquatint.training.navigation_rollout import (
     simple_policies,
 )
 from aquatint.training.state import TrainingStateFolder
-from imitation_fixture import toy_data
+from imitation_fixture import Corridor, toy_data
 
 def plan(kind="cma", epochs=25, **changes):
     params = StageParams(
@@ -140,40 +140,6 @@ def test_step_metrics_by_hand():
     assert metrics["num_inflections"] == 3
     assert metrics["inflection_accuracy"] == 1
     assert metrics["progress_error"] == pytest.approx(0.1)
-
-
-class Corridor:
-    """A straight way of ten metres; agents that turn go nowhere."""
-
-    episode_ids = ["a", "b"]
-
-    def reset(self, episode_ids, wording=0, *, is_misled=False):
-        self.told = [1 - i if is_misled else i for i in range(2)]
-        self.at, self.stopped = [[0.0], [0.0]], [False, False]
-
-    def tokens(self):
-        return [[1 + told] for told in self.told]
-
-    def expert_actions(self, agents):
-        return np.array([0 if self.at[i][-1] >= 10 else 1 for i in agents])
-
-    def step(self, agents, actions):
-        for i, action in zip(agents, actions, strict=True):
-            if action == 0:
-                self.stopped[i] = True
-            elif action == 1:
-                self.at[i].append(self.at[i][-1] + 2.5)
-
-    def results(self):
-        line = np.column_stack([np.arange(0, 12.5, 2.5), np.zeros(5)])
-        return [
-            {"episode_id": name, "scene": name, "instruction": "go",
-             "path": np.column_stack([self.at[i], np.zeros(len(self.at[i]))]),
-             "reference": line, "goal": line[-1], "geodesic_m": 10.0,
-             "has_stopped": self.stopped[i],
-             "num_collisions": 0}
-            for i, name in enumerate(self.episode_ids)
-        ]  # fmt: skip
 
 
 def test_policies_fly_until_they_stop_and_are_compared_on_the_same_episodes():

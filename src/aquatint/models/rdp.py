@@ -14,6 +14,7 @@ from aquatint.models.navdp_decoder import TrajectoryDecoder
 from aquatint.models.token_scaler import TokenScaler
 
 INCREMENT_WIDTH = 3  # ahead, to the left, turn to the left
+_NUM_SUMMARISED = 4
 
 
 class Journey(NamedTuple):
@@ -133,7 +134,25 @@ class RecurrentDiffusionPolicy(nn.Module):
             action_width=INCREMENT_WIDTH,
             has_critic=False,
         )
+        # Beside what attention finds: few steps of training teach it where to look.
+        self.summary = nn.Sequential(
+            nn.Linear(_NUM_SUMMARISED * width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width)
+        )
         self.diffusion = Diffusion(**diffusion)
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
+        """Say which noise is in increments (R, H, 3), or what they are without it.
+
+        Args:
+            noisy: Increments with noise, shape (R, H, 3).
+            timesteps: Of the diffusion, counted from 0, shape (R,).
+            condition: Tokens, shape (R, C, W).
+        """
+        # What is told, the state, the motion and the last increment.
+        first = self._num_told
+        summarised = torch.cat([condition[:, :1], condition[:, first : first + 3]], 1)
+        shift = self.summary(summarised.flatten(1))
+        return self.decoder.predict(noisy, timesteps, condition, shift)
 
     def read(
         self, journey: Journey, state: Tensor | None = None, is_step: Tensor | None = None
@@ -220,9 +239,9 @@ class RecurrentDiffusionPolicy(nn.Module):
 
         def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
             if scale == 1:
-                return self.decoder.predict(noisy, timesteps, condition)
+                return self.predict(noisy, timesteps, condition)
             twice = torch.cat([noisy, noisy]), torch.cat([timesteps, timesteps])
-            told, untold = self.decoder.predict(*twice, both).chunk(2)
+            told, untold = self.predict(*twice, both).chunk(2)
             return untold + scale * (told - untold)
 
         return self.diffusion.sample(predict, start, generator).clamp(-1, 1)

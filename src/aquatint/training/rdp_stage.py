@@ -75,7 +75,7 @@ def compute_rdp_losses(
     condition = torch.where(told, found.condition, model.without_words(found.condition))
     clean, noise, timesteps = chosen["chunk"], chosen["noise"], chosen["timesteps"]
     noisy = model.diffusion.add_noise(clean, noise, timesteps)
-    predicted = model.decoder.predict(noisy, timesteps, condition)
+    predicted = model.predict(noisy, timesteps, condition)
     target = model.diffusion.target(clean, noise)
     squared = {
         "action": (predicted.float() - target).square().mean((1, 2)),
