@@ -46,8 +46,9 @@ def toy_data(root, num_flights=48, is_told=True):
     columns = ["flight_id", "step", "action", "progress", "x_m", "y_m", "yaw_rad"]
     names = ["instruction_id", "flight_id", "split", "text", "tokens"]
     texts = pd.DataFrame(instructions, columns=names)
-    return ImitationData(records, pd.DataFrame(steps, columns=columns), texts, *caches,
-                         torch.from_numpy(vectors))
+    return ImitationData(
+        records, pd.DataFrame(steps, columns=columns), texts, *caches, torch.from_numpy(vectors)
+    )
 
 
 def _poses(actions):

@@ -31,7 +31,8 @@ def test_flown_episodes_give_the_metrics_of_the_closed_loop(root):
     catalog = open_catalog(root)
     episodes, metrics = (catalog.load(f"cma.rollout.{name}") for name in ("episodes", "metrics"))
     assert set(episodes["policy"]) == {
-        "expert", "forward", "random", "cma", "cma_misled", "seq2seq", "seq2seq_misled", "rdp", "rdp_misled",
+        "expert", "forward", "random", "cma", "cma_misled", "seq2seq", "seq2seq_misled",
+        "rdp", "rdp_misled",
     }  # fmt: skip
     for name, rows in episodes.groupby("policy"):
         summary = metrics["policies"][name]

@@ -28,6 +28,7 @@ from aquatint.training.navigation_rollout import (
 from aquatint.training.state import TrainingStateFolder
 from imitation_fixture import Corridor, toy_data
 
+
 def plan(kind="cma", epochs=25, **changes):
     params = StageParams(
         epochs=epochs,

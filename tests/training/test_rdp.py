@@ -97,7 +97,10 @@ def test_eight_samples_are_learnt_with_what_they_are_told(data, run_params):
     found = step_metrics(tables[False])
     assert found["accuracy"] > 0.95
     assert found["progress_error"] < 0.1
-    assert tables[False]["average_error_m"].mean() < 0.2 * tables[False]["still_average_error_m"].mean()
+    assert (
+        tables[False]["average_error_m"].mean()
+        < 0.2 * tables[False]["still_average_error_m"].mean()
+    )
     assert step_metrics(tables[True])["accuracy"] < found["accuracy"] - 0.1
 
 

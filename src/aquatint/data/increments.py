@@ -72,7 +72,10 @@ def past_of(poses: Floats, step: int, rule: IncrementRule) -> Floats:
 
 
 def motion_of(pose: Floats, first: Floats, rule: IncrementRule) -> Floats:
-    """Return where a flight is as seen from its first pose: scaled way, share of a half turn, (3,)."""
+    """Return where a flight is as seen from its first pose, shape (3,).
+
+    Scaled way ahead and to the left, and the turn as a share of a half circle.
+    """
     return to_local_frame(pose[None], first)[0] / [rule.motion_scale_m, rule.motion_scale_m, np.pi]
 
 
@@ -91,7 +94,7 @@ def actions_of_chunk(chunk: Floats, count: int) -> list[int]:
         chunk: Scaled increments, shape (H, 3).
         count: Most actions, at most H.
     """
-    is_quiet = (np.abs(chunk) < _QUIET).all(1)
+    is_quiet = np.abs(chunk).max(axis=1) < _QUIET
     actions: list[int] = []
     for place in range(min(count, len(chunk))):
         following = is_quiet[place : place + _NUM_QUIET]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -66,7 +66,7 @@ class ImitationLosses:
 
     inflection_weight: float
 
-    def __call__(self, model: ImitationPolicy, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def __call__(self, model: ImitationPolicy, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Return the mean over episodes of each term."""
         decided = model(observed(batch))
         weights = inflection_weights(batch["actions"], batch["is_step"], self.inflection_weight)

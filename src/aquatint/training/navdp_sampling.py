@@ -64,7 +64,8 @@ def sample_fan(
 def generators_of(start: Tensor) -> list[torch.Generator]:
     """Return one source of ddpm's fresh noise for each trajectory, a function of its start alone.
 
-    Start noise has the shape (B, K, H, 3). With one for all, a plan would depend on which other frames are in its batch.
+    Start noise has the shape (B, K, H, 3). With one for all, a plan would depend on which other
+    frames are in its batch.
     """
     seeds = start.flatten(0, 1).flatten(1)[:, 0].contiguous().view(torch.int32).tolist()
     return [torch.Generator(start.device).manual_seed(seed % 2**31) for seed in seeds]

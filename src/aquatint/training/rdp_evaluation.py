@@ -62,7 +62,7 @@ def first_actions(
 
 
 @torch.inference_mode()
-def follow_rdp(  # noqa: PLR0913 - what is followed, and what decides the noise
+def follow_rdp(
     model: RecurrentDiffusionPolicy,
     samples: RdpSamples,
     spec: Mapping[str, Any],
@@ -139,9 +139,8 @@ def chunk_metrics(predictions: pd.DataFrame) -> dict[str, Any]:
     own = predictions[predictions["told"] == "own"]
     other = predictions[predictions["told"] == "other"]
     found: dict[str, Any] = {"num_steps": len(own)}
-    for name, rows, prefix in (
-        ("own", own, ""), ("other", other, ""), ("forward", own, "forward_"), ("still", own, "still_")
-    ):  # fmt: skip
+    judged = (("own", own, ""), ("other", other, ""))
+    for name, rows, prefix in (*judged, *((n, own, f"{n}_") for n in ("forward", "still"))):
         average, final = (rows[f"{prefix}{error}"].to_numpy() for error in _ERRORS)
         found[name] = {
             "average_error_m": float(average.mean()),

@@ -84,7 +84,9 @@ class RdpActor:
         return read
 
     def _plan(self, read: Reading, agents: list[int], waiting: list[int]) -> None:
-        rows = Reading(*(part[waiting] for part in read[:3]), read.state)
+        rows = Reading(
+            read.condition[waiting], read.progress[waiting], read.stop_progress[waiting], read.state
+        )
         own = [agents[place] for place in waiting]
         names = [f"{self._names[agent]}@{len(self._poses[agent]) - 1}" for agent in own]
         chunks = sample_chunks(self._policy, rows, names, self._seed).float().cpu().numpy()

@@ -56,9 +56,7 @@ class RdpPlan:
     num_val_samples: int
 
 
-def compute_rdp_losses(
-    model: RecurrentDiffusionPolicy, batch: dict[str, Tensor]
-) -> dict[str, Tensor]:
+def compute_rdp_losses(model: RecurrentDiffusionPolicy, batch: dict[str, Any]) -> dict[str, Tensor]:
     """Return the mean over episodes of each term.
 
     ``action``: squared error of the noise in the increments ahead. ``progress`` and
@@ -104,22 +102,23 @@ def train_rdp(
     flights = RdpSamples(data, "train", plan.rule)
     val = RdpSamples(data, "val", plan.rule, limit=plan.num_val_samples)
     first = flights.batch(torch.tensor([0]))
+    sizes = {
+        **plan.model,
+        "rgb_width": first["rgb"].shape[-1],
+        "num_rgb_places": first["rgb"].shape[-2],
+        "depth_width": first["depth"].shape[-1],
+        "num_depth_places": first["depth"].shape[-2],
+        "num_past": plan.rule.num_past,
+    }
     spec = {
         "kind": KIND,
-        "model": {
-            **plan.model,
-            "rgb_width": first["rgb"].shape[-1],
-            "num_rgb_places": first["rgb"].shape[-2],
-            "depth_width": first["depth"].shape[-1],
-            "num_depth_places": first["depth"].shape[-2],
-            "num_past": plan.rule.num_past,
-        },
+        "model": sizes,
         "rule": asdict(plan.rule),
         "stop_threshold": plan.stop_threshold,
         "num_executed": plan.num_executed,
     }
     torch.manual_seed(run.seed)
-    model = RecurrentDiffusionPolicy(vectors=data.vectors.clone(), **spec["model"])
+    model = RecurrentDiffusionPolicy(vectors=data.vectors.clone(), **sizes)
     fixed = scaled_by_place(model, flights.flights)
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     timesteps = model.diffusion.num_train_timesteps

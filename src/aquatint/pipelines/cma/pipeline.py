@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from kedro.pipeline import Node, Pipeline
 
 from aquatint.nodes.graph import Part
@@ -17,6 +20,14 @@ _DATA = {
     "pictures": "features.pictures",
     "depth": "features.depth",
     "recordings": "data.raw",
+}
+
+
+# What trains each policy, lets it follow held-out flights, and judges it.
+_FUNCTIONS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "cma": (nodes.train_cma, nodes.follow_flights, nodes.evaluate_steps),
+    "seq2seq": (nodes.train_seq2seq, nodes.follow_flights, nodes.evaluate_steps),
+    "rdp": (nodes.train_rdp, nodes.follow_rdp, nodes.evaluate_chunks),
 }
 
 
@@ -69,11 +80,7 @@ def _features(part: Part) -> list[Node]:
 
 
 def _policy(part: Part) -> list[Node]:
-    train, follow, evaluate = {
-        "cma": (nodes.train_cma, nodes.follow_flights, nodes.evaluate_steps),
-        "seq2seq": (nodes.train_seq2seq, nodes.follow_flights, nodes.evaluate_steps),
-        "rdp": (nodes.train_rdp, nodes.follow_rdp, nodes.evaluate_chunks),
-    }[part.name]
+    train, follow, evaluate = _FUNCTIONS[part.name]
     settings = {"params": "params:train", "run": _RUN}
     return [
         part.node(
