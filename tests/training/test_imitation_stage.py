@@ -1,11 +1,15 @@
 """Imitation: it learns what only words or pictures tell, it resumes, it flies what it learnt."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from aquatint.data.flight_records import NUM_ACTIONS
+from aquatint.features.cache import FeatureStore, build_cache
+from aquatint.features.flights import frame_keys
 from aquatint.params import OptimizerParams, StageParams
 from aquatint.training import fit as fit_module
 from aquatint.training.checkpoint import CheckpointMismatchError
@@ -172,3 +176,22 @@ def test_a_simulator_with_other_words_is_refused(backbone, run_params, tmp_path)
     loop = Loop(5, 3.0, 3.0, requires_stop=True, wording=0)
     with pytest.raises(ValueError, match="cma was trained with 7 word vectors .* the 8 of"):
         roll_out_all(Talking(), backbone, {"cma": checkpoint}, Sight(48, 3, 1.0), loop, run_params)
+
+
+def test_what_all_features_of_a_place_have_in_common_changes_nothing(
+    backbone, run_params, tmp_path
+):
+    """Frozen features differ by a hundredth of what they share: policies see the hundredth."""
+    data = toy_data(tmp_path / "cache", num_flights=16)
+    reader = data.pictures.open()
+    keys = frame_keys(data.records)["key"].tolist()
+    stored = reader.read(reader.places(keys))
+    offset = np.linspace(-50, 50, stored[0].size, dtype=np.float32).reshape(stored[0].shape)
+    shifted = build_cache(FeatureStore(str(tmp_path / "other"), 1.0), {"kind": "shifted"}, keys,
+                          lambda i: stored[list(i)] * 3 + offset)  # fmt: skip
+    first, second = (
+        follow_both(train(d, backbone, run_params, tmp_path / n, epochs=1)[0], d, "test", 4,
+                    run_params)
+        for n, d in (("own", data), ("shifted", dataclasses.replace(data, pictures=shifted)))
+    )  # fmt: skip
+    assert np.allclose(first["progress"], second["progress"], atol=1e-3)
