@@ -100,4 +100,4 @@ def test_planned_ways_are_judged_beside_what_needs_no_model(catalog):
     assert set(chunks) == {"num_steps", "own", "other", "forward", "still"}
     page = catalog.load("cma.reporting.report")
     assert "straight on" in page
-    assert "success by wording" in page
+    assert "told the landmark and its side" in page

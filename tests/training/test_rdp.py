@@ -233,7 +233,11 @@ def test_it_flies_by_its_own_stops_beside_other_policies(trained, backbone, run_
         sight = Sight(48, 3, 10.0)
         episodes, found = fly(corridor, backbone, trained[0], sight, loop, run_params)
         assert set(episodes["policy"]) >= {"rdp", "rdp_misled", "expert"}
-        assert found["wordings"]["rdp"]["0"]["n"] == 2
+        told = found["wordings"]["rdp"]
+        assert told["all"]["n"] == told["0"]["n"] == 2
+        own, other = (episodes[episodes["policy"] == n] for n in ("rdp", "rdp_misled"))
+        gap = own["navigation_error_m"].mean() - other["navigation_error_m"].mean()
+        assert told["all"]["error_m"]["difference"] == pytest.approx(gap)
     again, _ = fly(corridor, backbone, trained[0], sight, loop, run_params)
     pd.testing.assert_frame_equal(episodes, again)
 

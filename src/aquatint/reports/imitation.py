@@ -45,7 +45,8 @@ _WORDS = {
     "random": "by chance",
     "last_action": "as the step before",
 }
-_WORDINGS = {"0": "the landmark", "1": "the landmark and its side", "2": "what is passed"}
+_WORDINGS = {"all": "all episodes", "0": "told the landmark",
+             "1": "told the landmark and its side", "2": "told what is passed"}  # fmt: skip
 _COLORS = {"expert": "#1A7F4B", "cma": "#D9601A", "seq2seq": "#3D8BCD", "rdp": "#8A4FBF"}
 
 
@@ -112,23 +113,28 @@ def step_table(metrics: dict[str, dict[str, Any]]) -> Table:
 
 
 def wording_table(rollout: dict[str, Any]) -> Table:
-    """Return the success of each policy by wording, told the truth and another's instruction."""
-    rows = [
-        Row(
-            f"{_WORDS[name]}: {_WORDINGS.get(wording, wording)}",
-            [
-                Cell(format_percent(found["own"]), f"n = {found['n']}"),
-                Cell(format_percent(found["other"])),
-            ],
-        )
-        for name, by_wording in rollout["wordings"].items()
-        for wording, found in by_wording.items()
-    ]
+    """Return what an own instruction is worth against another episode's, by wording."""
+    rows = []
+    for name, by_wording in rollout["wordings"].items():
+        rows.append(Row(_WORDS[name]))
+        for wording, found in by_wording.items():
+            success, error = found["success"], found["error_m"]
+            cells = [
+                Cell(format_percent(success["own"]), f"n = {found['n']}"),
+                Cell(format_percent(success["other"])),
+                Cell(f"{error['own']:.1f} m"),
+                Cell(f"{error['other']:.1f} m"),
+                Cell(_signed_meters(error["difference"]), _meters(error["interval"])),
+            ]
+            rows.append(Row(_WORDINGS.get(wording, wording), cells))
     note = (
-        "At the start three landmarks of four are out of sight. Only the second wording says on "
-        "which side its landmark lies; with the others an agent has to find it."
+        "The same episodes, told their own instruction and that of another landmark; the error is "
+        "the distance from the goal at the end, its interval is by town. At the start three "
+        "landmarks of four are out of sight: only the second wording says on which side to look."
     )
-    return Table(["success by wording", "own instruction", "another's"], rows, note)
+    head = ["own instruction or another's", "success", "told another's", "error", "told another's",
+            "difference of error"]  # fmt: skip
+    return Table(head, rows, note)
 
 
 def chunk_table(chunks: dict[str, Any]) -> Table:
@@ -141,7 +147,7 @@ def chunk_table(chunks: dict[str, Any]) -> Table:
             [
                 Cell(
                     f"{chunks[name]['average_error_m']:.2f} m",
-                    _meters(chunks[name]["average_error_m_interval"]),
+                    _closely(chunks[name]["average_error_m_interval"]),
                 ),
                 Cell(f"{chunks[name]['final_error_m']:.2f} m"),
             ],
@@ -157,7 +163,15 @@ def chunk_table(chunks: dict[str, Any]) -> Table:
 
 
 def _meters(interval: list[float] | None) -> str:
+    return f"{interval[0]:.1f} to {interval[1]:.1f}".replace("-", "−") if interval else ""
+
+
+def _closely(interval: list[float] | None) -> str:
     return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else ""
+
+
+def _signed_meters(difference: float) -> str:
+    return f"{difference:+.1f} m".replace("-", "−")
 
 
 def _step_cells(found: dict[str, Any]) -> list[Cell]:

@@ -12,6 +12,7 @@ import torch
 
 from aquatint.features.frozen import Encoding
 from aquatint.features.views import ViewEncoder
+from aquatint.metrics.paired import group_bootstrap_interval
 from aquatint.models.backbone import Backbone
 from aquatint.params import RunParams
 from aquatint.training.checkpoint import Checkpoint
@@ -92,7 +93,8 @@ def roll_out_all(
 
     Returns:
         Table of ``judge`` with ``policy`` and ``wording``; summary and comparisons, as
-        ``compare_policies`` gives, and ``wordings``, success by wording.
+        ``compare_policies`` gives, and ``wordings``, what the own
+        instruction is worth against another's, by wording.
     """
     for name, checkpoint in checkpoints.items():
         _check_words(simulator, name, checkpoint)
@@ -123,16 +125,37 @@ def roll_out_all(
 
 
 def _by_wording(episodes: pd.DataFrame, names: list[str]) -> dict[str, Any]:
-    """Success by wording, told the truth and another episode's instruction, n in each."""
+    """What an own instruction is worth against another episode's, by policy and wording.
+
+    Returns:
+        For each policy, for ``all`` and each wording: ``n``; ``success`` and ``error_m``, each with
+        ``own``, ``other``, their mean ``difference`` on the same episodes and its ``interval`` by
+        town.
+    """
     found: dict[str, Any] = {}
     for name in names:
-        rows = episodes[episodes["policy"].isin([name, f"{name}{_MISLED}"])]
+        own, other = (
+            episodes[episodes["policy"] == told].set_index("episode_id").sort_index()
+            for told in (name, f"{name}{_MISLED}")
+        )
+        parts = {"all": own.index == own.index}
+        parts |= {str(w): (own["wording"] == w).to_numpy() for w in sorted(own["wording"].unique())}
         found[name] = {
-            str(wording): {
-                "n": int((own["policy"] == name).sum()),
-                "own": float(own[own["policy"] == name]["success"].mean()),
-                "other": float(own[own["policy"] != name]["success"].mean()),
+            wording: {
+                "n": int(chosen.sum()),
+                "success": _paired(own[chosen], other[chosen], "success"),
+                "error_m": _paired(own[chosen], other[chosen], "navigation_error_m"),
             }
-            for wording, own in rows.groupby("wording")
+            for wording, chosen in parts.items()
         }
     return found
+
+
+def _paired(own: pd.DataFrame, other: pd.DataFrame, metric: str) -> dict[str, Any]:
+    difference = (own[metric] - other[metric]).to_numpy(float)
+    return {
+        "own": float(own[metric].mean()),
+        "other": float(other[metric].mean()),
+        "difference": float(difference.mean()),
+        "interval": group_bootstrap_interval(difference, own["scene"].to_numpy()),
+    }
