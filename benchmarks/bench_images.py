@@ -18,6 +18,7 @@ from aquatint.features.cache import FeatureStore
 from aquatint.features.images import cache_pixels, load_image
 from aquatint.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 from aquatint.models.pixels import PixelNormalizer
+from aquatint.training.precision import keep_freed_blocks
 
 NUM_IMAGES, TARGET_PX, ROUNDS, BATCH = 48, 448, 3, 16
 
@@ -80,6 +81,8 @@ def measure(edge_px: int, folder: Path) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
+    # As every training on a CPU does.
+    keep_freed_blocks()
     print(f"to {TARGET_PX} px, CPU time, Pillow {PIL.__version__}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         for edge_px in (512, 1024):

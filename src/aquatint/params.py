@@ -25,6 +25,7 @@ LossName = (
         "bbox",
         "spatial",
         "caption",
+        "words",
         "answer",
         "next_token",
         "action",

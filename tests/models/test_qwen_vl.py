@@ -11,7 +11,13 @@ from aquatint.models.answering import AnsweringModel, add_lora, pack_candidates,
 from aquatint.models.architectures import require_architecture
 from aquatint.models.backbone import Backbone, folder_digest
 from aquatint.models.pixels import PixelNormalizer
-from aquatint.models.qwen_vl import embed_with_images, encode_views, patchify, rope_positions
+from aquatint.models.qwen_vl import (
+    PatchProjection,
+    embed_with_images,
+    encode_views,
+    patchify,
+    rope_positions,
+)
 from aquatint.training.answering_inference import generate_answers
 from aquatint.training.dialogues import Dialogues, encoder_of
 from inspection_fixture import write_qwen
@@ -214,3 +220,13 @@ def test_limits_without_a_size_are_refused():
 def test_an_unknown_architecture_is_refused():
     with pytest.raises(ValueError, match="must be one of .*qwen2_vl.*, got 'llava'"):
         require_architecture("llava")
+
+
+def test_patches_by_a_product_are_those_of_the_convolution(any_qwen):
+    visual = any_qwen.load().model.visual
+    edge = visual.config.patch_size
+    patches = torch.randn(6, 3 * 2 * edge**2, generator=torch.Generator().manual_seed(0))
+    assert isinstance(visual.patch_embed, PatchProjection)
+    convolution = visual.patch_embed.proj
+    expected = convolution(patches.view(-1, 3, 2, edge, edge)).flatten(1)
+    assert torch.allclose(visual.patch_embed(patches), expected, atol=1e-5)

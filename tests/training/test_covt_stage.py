@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from aquatint.data.visual_thought_prompts import anchor_tokens
+from aquatint.models.answering import IGNORE_INDEX
 from aquatint.models.backbone import Backbone, folder_digest
 from aquatint.params import OptimizerParams, StageParams
 from aquatint.training import fit as fit_module
@@ -154,6 +155,27 @@ def test_one_large_batch_and_two_small_ones_have_the_same_gradients(
     ]  # fmt: skip
     names = [name for name in rows[0] if name.startswith("loss") or name == "grad_norm"]
     assert np.allclose(rows[0][names], rows[1][names], rtol=2e-3, atol=1e-5)
+
+
+def test_answers_weigh_more_behind_a_thought_and_alike_without(covt_data):
+    encoder = ThoughtEncoder(covt_data.backbone, style_from(NUM_TOKENS), IMAGE_PX)
+    thinks = Curriculum(0, 0, 99, 99)
+    for curriculum in (thinks, None):
+        rules = SampleRules(curriculum, 0, True, 0, answer_weight=7.0)
+        samples = ThoughtSamples(
+            covt_data.of_split("train"), encoder, covt_data.pixels, covt_data.anchors, rules
+        )
+        batch = samples.batch(torch.arange(2))
+        for ids, labels, weights in zip(
+            batch["input_ids"].tolist(), batch["labels"], batch["token_weights"], strict=True
+        ):
+            learned = weights[labels != IGNORE_INDEX]
+            if curriculum is None:
+                assert learned.unique().tolist() == [1.0]
+            else:
+                first = ids.index(encoder.answer_mark)
+                assert weights[:first].unique().tolist() == [1.0]
+                assert weights[first : int((labels != IGNORE_INDEX).nonzero().max()) + 1].min() == 7
 
 
 def test_anchors_end_where_text_alone_is_learned(covt_data, run_params, tmp_path):

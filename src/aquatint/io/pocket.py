@@ -33,8 +33,11 @@ def pocket_digest(recipe: PocketRecipe) -> str:
     # Left out at their defaults: the address of a model that was built before them stays.
     later = {"architecture": "internvl", "num_inspections": 0, "num_flights": 0,
              "num_visual_questions": 0, "weight_scale": 1.0, "num_pointings": 0,
-             "rope_theta": 1e4}  # fmt: skip
+             "rope_theta": 1e4, "word_weight": 0.0}  # fmt: skip
     content = {key: v for key, v in asdict(recipe).items() if later.get(key, ...) != v}
+    if recipe.architecture != "internvl":
+        # Sums of another order than those of transformers' convolution.
+        content["patches"] = "product"
     if recipe.num_inspections:
         content["inspections"] = INSPECTION_VERSION
     if recipe.num_flights:
@@ -131,6 +134,7 @@ def _train_captioning(
     from aquatint.params import OptimizerParams, RunParams, StageParams
     from aquatint.training.captioning import CaptioningModel, CaptioningSamples, captioning_losses
     from aquatint.training.fit import fit
+    from aquatint.training.image_words import first_token_ids
     from aquatint.training.objective import Objective, Opening
 
     architecture = require_architecture(recipe.architecture)
@@ -143,7 +147,8 @@ def _train_captioning(
         recipe.seed,
         architecture,
     )
-    wrapper = CaptioningModel(model, *architecture.image_statistics)
+    word_ids = first_token_ids(images.words.words, tokenizer) if images.words else []
+    wrapper = CaptioningModel(model, *architecture.image_statistics, word_ids)
     names = [name for name, _ in wrapper.named_parameters()]
     params = StageParams(
         epochs=recipe.epochs,
@@ -151,7 +156,7 @@ def _train_captioning(
         optimizer=OptimizerParams(
             learning_rate=recipe.learning_rate, weight_decay=0.01, warmup_fraction=0.05
         ),
-        loss_weights={"caption": 1.0},
+        loss_weights={"caption": 1.0, **({"words": recipe.word_weight} if word_ids else {})},
     )
     run = RunParams(
         seed=recipe.seed,

@@ -8,8 +8,6 @@ from typing import Any
 from aquatint.io.pocket_recipe import PocketRecipe
 from aquatint.models.architectures import require_architecture
 
-# Of documents about sparse scenes; the others describe them, which teaches to see faster.
-_QUESTION_SHARE = 1 / 3
 _INSTRUCTION_REPEATS = 60
 
 
@@ -30,6 +28,9 @@ def tokenizer_texts(images: Any, recipe: PocketRecipe) -> list[str]:  # noqa: AN
         texts += 8 * example_thoughts()
         texts += [d.question.rpartition("user")[2] for of in images.dialogues for d in of]
         texts += [dialogue.answer for of_image in images.dialogues for dialogue in of_image]
+    if images.words:
+        # Each must begin with a token of its own, however few images name it.
+        texts += _INSTRUCTION_REPEATS * [f" {word}" for word in images.words.words]
     if recipe.num_pointings:
         from aquatint.data.navigation_prompts import example_texts
 
@@ -43,11 +44,10 @@ def captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN40
     import numpy as np
 
     from aquatint.features.images import load_image
-    from aquatint.io.pocket_questions import all_answers, questions_of, with_pointings
+    from aquatint.io.pocket_questions import with_pointings, with_questions
     from aquatint.training.captioning import CaptionedImages
     from aquatint.world.geotext import GeoTextWorldSpec, is_complete, write_geotext
     from aquatint.world.inspection import describe_structures
-    from aquatint.world.visual_records import ask_about_scenes
 
     folder = scratch / "world"
     spec = GeoTextWorldSpec(
@@ -71,23 +71,16 @@ def captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN40
     if recipe.num_pointings or recipe.num_flights:
         add = with_pointings if recipe.num_pointings else _with_flights
         return add(pixels, kept, recipe)
-    if not recipe.num_inspections and not recipe.num_visual_questions:
-        return CaptionedImages(np.stack(pixels), kept)
-    dialogues: list[list[Any]] = [[] for _ in kept]
-    if recipe.num_inspections:
-        views = list(describe_structures(recipe.num_inspections, recipe.image_size_px, recipe.seed))
-        pixels += [view.pixels for view in views]
-        kept += [[view.caption] for view in views]
-        dialogues += _dialogues(views, recipe)
     if recipe.num_visual_questions:
-        asked = list(
-            ask_about_scenes(recipe.num_visual_questions, recipe.image_size_px, recipe.seed)
-        )
-        pixels += [view.pixels for view in asked]
-        kept += [[*view.captions, *2 * [all_answers(view)]] for view in asked]
-        dialogues += [questions_of(view, recipe.architecture) for view in asked]
-    share = _QUESTION_SHARE if recipe.num_visual_questions else CaptionedImages.dialogue_share
-    return CaptionedImages(np.stack(pixels), kept, dialogues, share)
+        return with_questions(pixels, kept, recipe)
+    if not recipe.num_inspections:
+        return CaptionedImages(np.stack(pixels), kept)
+    views = list(describe_structures(recipe.num_inspections, recipe.image_size_px, recipe.seed))
+    return CaptionedImages(
+        np.stack([*pixels, *(view.pixels for view in views)]),
+        [*kept, *([view.caption] for view in views)],
+        [*([] for _ in kept), *_dialogues(views, recipe)],
+    )
 
 
 def _with_flights(pixels: list[Any], texts: list[list[str]], recipe: PocketRecipe) -> Any:  # noqa: ANN401

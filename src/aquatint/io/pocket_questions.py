@@ -7,13 +7,41 @@ import numpy as np
 from aquatint.io.pocket_recipe import PocketRecipe
 from aquatint.models.architectures import require_architecture
 
+# Of documents about sparse scenes; the others describe them. Enough to know how a question is
+# answered; to answer well is what the recipe's stages are for.
+_QUESTION_SHARE = 0.1
 
-def all_answers(view: Any) -> str:  # noqa: ANN401 - light signature
-    """All questions about a view with their answers, as one text: many words to see, one image."""
-    return " ".join(f"{question.text} {question.answer}." for question in view.questions)
+
+def with_questions(pixels: list[Any], texts: list[list[str]], recipe: PocketRecipe) -> Any:  # noqa: ANN401
+    """Add sparse scenes with captions and questions, and say which words lie where in them.
+
+    Args:
+        pixels: Images of the aerial world, uint8.
+        texts: Their texts.
+        recipe: Of the pocket backbone.
+    """
+    from aquatint.training.captioning import CaptionedImages
+    from aquatint.training.image_words import UNKNOWN, ImageWords
+    from aquatint.world.visual_views import CELL_WORDS, ask_about_scenes
+
+    edge = recipe.image_size_px
+    num_cells = edge // recipe.patch_size_px // 2
+    views = list(ask_about_scenes(recipe.num_visual_questions, edge, recipe.seed, num_cells))
+    words = None
+    if recipe.word_weight:
+        unknown = np.full((len(pixels), num_cells**2, len(CELL_WORDS)), UNKNOWN, dtype=np.int8)
+        targets = np.concatenate([unknown, np.stack([view.word_cells for view in views])])
+        words = ImageWords(CELL_WORDS, targets)
+    return CaptionedImages(
+        np.stack([*pixels, *(view.pixels for view in views)]),
+        [*texts, *([*view.captions] for view in views)],
+        [*([] for _ in texts), *(_questions_of(view, recipe.architecture) for view in views)],
+        _QUESTION_SHARE,
+        words,
+    )
 
 
-def questions_of(view: Any, architecture_name: str) -> list[Any]:  # noqa: ANN401 - light signature
+def _questions_of(view: Any, architecture_name: str) -> list[Any]:  # noqa: ANN401 - light signature
     """Questions about a view as dialogues with a plain answer."""
     from aquatint.data.visual_thought_prompts import chat_prompt, example_requests
     from aquatint.training.captioning import Dialogue

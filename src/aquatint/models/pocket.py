@@ -234,9 +234,13 @@ def random_qwen(architecture: Architecture, config: PreTrainedConfig, seed: int)
     """Build an untrained Qwen in fp32 whose weights depend on ``seed`` alone."""
     import torch
 
+    from aquatint.models.qwen_vl import project_patches_by_product
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return architecture.load_class()(config)
+        model = architecture.load_class()(config)
+    project_patches_by_product(model)
+    return model
 
 
 def random_internvl(config: InternVLConfig, seed: int) -> InternVLForConditionalGeneration:

@@ -9,12 +9,40 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TEMPORAL_PATCHES = 2
+
+
+class PatchProjection(nn.Module):
+    """Qwen's patch embedding as the matrix product it is, with the parameters it has.
+
+    transformers runs a convolution whose kernel covers its whole input: the same sums, but three
+    times slower forward and back on a CPU (``benchmarks/bench_patches.py``).
+
+    Args:
+        proj: The convolution, whose weight and name stay.
+    """
+
+    def __init__(self, proj: nn.Conv3d) -> None:
+        super().__init__()
+        self.proj = proj
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Map patches (N, 3 * 2 * patch ** 2) to (N, width)."""
+        weight = self.proj.weight
+        return F.linear(patches.to(weight.dtype), weight.flatten(1), self.proj.bias)
+
+
+def project_patches_by_product(model: PreTrainedModel) -> None:
+    """Let a Qwen's vision tower embed patches by a product; other models stay as they are."""
+    visual = getattr(model.model, "visual", None)
+    if visual is not None:
+        visual.patch_embed = PatchProjection(visual.patch_embed.proj)
 
 
 def patchify(images: Tensor, patch_size_px: int, merge_size: int) -> tuple[Tensor, Tensor]:

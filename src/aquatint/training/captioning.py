@@ -15,6 +15,7 @@ from aquatint.models.architectures import ARCHITECTURES, Architecture, require_a
 from aquatint.models.length_groups import length_groups
 from aquatint.models.pixels import PixelNormalizer
 from aquatint.models.qwen_vl import encode_views, rope_positions
+from aquatint.training.image_words import ImageWords, WordReader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -48,12 +49,14 @@ class CaptionedImages:
         dialogues: Questions with their answers about each image, none for some; empty if there are
             none at all.
         dialogue_share: How often a document is a dialogue, of images that have some.
+        words: What lies where in the images, if that is learned too.
     """
 
     pixels: np.ndarray
     texts: Sequence[Sequence[str]]
     dialogues: Sequence[Sequence[Dialogue]] = ()
     dialogue_share: float = _DIALOGUE_SHARE
+    words: ImageWords | None = None
 
 
 class CaptioningSamples:
@@ -101,7 +104,10 @@ class CaptioningSamples:
         return len(self._ids)
 
     def batch(self, positions: Tensor) -> dict[str, Any]:
-        """Return ids and labels (B, T), lengths (B,), and pixels of documents with an image."""
+        """Return ids and labels (B, T), lengths (B,), and pixels of documents with an image.
+
+        And ``words``, what lies where in these images, if that is known.
+        """
         documents, labels, with_image = [], [], []
         # A function of seed and positions: a resumed training sees the same documents.
         rng = np.random.default_rng([self._seed, *positions.tolist()])
@@ -111,7 +117,10 @@ class CaptioningSamples:
             labels.append(([IGNORE_INDEX] * len(prefix) + body)[: self._max_tokens])
             with_image.append(has_image)
         rows = positions[torch.tensor(with_image)].numpy()
+        words = self._images.words
+        known = {} if words is None else {"words": torch.from_numpy(words.targets[rows])}
         return {
+            **known,
             "input_ids": _padded(documents, self._pad),
             "labels": _padded(labels, IGNORE_INDEX),
             "lengths": np.array([len(document) for document in documents]),
@@ -159,6 +168,8 @@ class CaptioningModel(nn.Module):
         backbone: Any architecture of the project.
         image_mean: Channel means, in [0, 1].
         image_std: Channel standard deviations.
+        word_ids: First tokens of the words that image tokens learn to hold; none of them by
+            default.
     """
 
     def __init__(
@@ -166,19 +177,25 @@ class CaptioningModel(nn.Module):
         backbone: PreTrainedModel,
         image_mean: tuple[float, ...],
         image_std: tuple[float, ...],
+        word_ids: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.word_reader = WordReader(word_ids) if word_ids else None
         self.normalize = PixelNormalizer(image_mean, image_std)
 
 
 def captioning_losses(model: CaptioningModel, batch: dict[str, Any]) -> dict[str, Tensor]:
-    """Mean next-token cross-entropy in nats over the labelled tokens, as ``caption``."""
+    """Mean next-token cross-entropy in nats over the labelled tokens, as ``caption``.
+
+    And ``words``, of a model that reads words off its image tokens (``WordReader.loss``).
+    """
     inner = model.backbone.model
     input_ids = batch["input_ids"]
     embeddings = inner.get_input_embeddings()(input_ids)
     has_grid = require_architecture(model.backbone.config.model_type).has_rope_grid
     grids = torch.zeros(0, 3, dtype=torch.long)
+    losses = {} if model.word_reader is None else {"words": embeddings.new_zeros(())}
     if len(batch["pixels"]):
         images = model.normalize(batch["pixels"])
         if has_grid:
@@ -187,6 +204,9 @@ def captioning_losses(model: CaptioningModel, batch: dict[str, Any]) -> dict[str
             grids = torch.tensor([[1, edge, edge]]).expand(len(images), 3)
         else:
             features = inner.get_image_features(pixel_values=images).pooler_output
+        if model.word_reader is not None:
+            table = inner.get_input_embeddings().weight
+            losses["words"] = model.word_reader.loss(features, table, batch["words"])
         is_image = input_ids == model.backbone.config.image_token_id
         embeddings = embeddings.masked_scatter(is_image[..., None], features.to(embeddings.dtype))
     positions = None
@@ -208,4 +228,4 @@ def captioning_losses(model: CaptioningModel, batch: dict[str, Any]) -> dict[str
         targets.append(labels[is_labelled])
     # Logits only where a label asks for them: the vocabulary is most of the work otherwise.
     logits = model.backbone.lm_head(torch.cat(states))
-    return {"caption": F.cross_entropy(logits.float(), torch.cat(targets))}
+    return {"caption": F.cross_entropy(logits.float(), torch.cat(targets)), **losses}

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
+# A new process imports for a second, in which a scene or two are rendered here.
+_TASKS_WORTH_A_PROCESS = 8
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -24,9 +26,12 @@ def map_in_processes(
     Args:
         function: A module's own function.
         tasks: What it takes, one for each call.
-        num_processes: How many at once; by default one for each available core.
+        num_processes: How many at once; by default one for each available core, as far as there
+            is enough to do.
     """
-    num_processes = min(num_processes or _count_cores(), len(tasks))
+    if num_processes is None:
+        num_processes = min(_count_cores(), len(tasks) // _TASKS_WORTH_A_PROCESS)
+    num_processes = min(num_processes, len(tasks))
     if num_processes <= 1:
         yield from map(function, tasks)
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +13,12 @@ import numpy as np
 from PIL import Image
 
 from aquatint.world.arrays import Bytes
-from aquatint.world.captions import describe
-from aquatint.world.render import View, render
-from aquatint.world.scenes import Scene
+from aquatint.world.processes import map_in_processes
+from aquatint.world.render import View
 from aquatint.world.visual_flaws import add_flaws
 from aquatint.world.visual_questions import Question, ask_questions, find_seen
-from aquatint.world.visual_scenes import make_visual_scene, sample_visual_camera
+from aquatint.world.visual_scenes import make_visual_scene
+from aquatint.world.visual_views import MAX_SCENES, render_view, scene_seed
 from aquatint.world.whole_folders import is_written, write_whole
 
 FORMAT_VERSION = 1
@@ -27,7 +26,6 @@ WORLD_FILE, JSON_FILE, LINES_FILE, PARQUET_FILE = (
     "world.json", "data.json", "data.jsonl", "data.parquet",
 )  # fmt: skip
 QUESTIONS_FILE = "questions.json"
-MAX_SCENES = 9999
 _QUALITY = 92
 # Of every ten scenes, the last digit decides where its records stand.
 _LINES_DIGIT, _PARQUET_DIGIT, _PAIR_DIGIT = 8, 9, 5
@@ -66,20 +64,6 @@ class VisualWorldSpec:
             raise ValueError(f"num_scenes and num_new_images must not exceed {MAX_SCENES}.")
 
 
-class AskedView(NamedTuple):
-    """An image with all that can be asked and said about it.
-
-    Attributes:
-        pixels: RGB as uint8, shape (S, S, 3).
-        questions: Questions with their answers.
-        captions: Sentences about it.
-    """
-
-    pixels: Bytes
-    questions: list[Question]
-    captions: tuple[str, ...]
-
-
 def write_visual_world(folder: Path, spec: VisualWorldSpec) -> None:
     """Render all scenes and write images, conversations and exact anchors.
 
@@ -101,43 +85,14 @@ def is_complete(folder: Path, spec: VisualWorldSpec) -> bool:
     return is_written(folder, WORLD_FILE, FORMAT_VERSION, spec)
 
 
-def ask_about_scenes(num_images: int, size_px: int, seed: int) -> Iterator[AskedView]:
-    """Yield images with questions and captions; no world of another seed has one of them.
-
-    Args:
-        num_images: Images, two of each scene.
-        size_px: Edge of the images.
-        seed: Seed of everything.
-    """
-    for number in range(-(-num_images // 2)):
-        scene = make_visual_scene(_scene_seed(seed, number))
-        for view_number in range(min(2, num_images - 2 * number)):
-            view, rng = _render(scene, view_number, size_px)
-            asked = ask_questions(scene, view, 8, rng)
-            captions = describe(scene, view, view_number)
-            texts = (captions.captions[1], *(region.text for region in captions.regions))
-            yield AskedView(view.rgb, asked, texts)
-
-
-def _scene_seed(seed: int, number: int) -> int:
-    return seed * (MAX_SCENES + 1) + number
-
-
-def _render(scene: Scene, number: int, size_px: int) -> tuple[View, np.random.Generator]:
-    rng = np.random.default_rng([scene.seed, 72, number])
-    return render(scene, sample_visual_camera(rng), size_px), rng
-
-
 def _write_into(folder: Path, spec: VisualWorldSpec) -> None:
     for name in ("images", "truth", "new/images"):
         (folder / name).mkdir(parents=True)
     records: dict[str, list[Record]] = {JSON_FILE: [], LINES_FILE: [], PARQUET_FILE: []}
     embedded: dict[str, bytes] = {}
-    for number in range(spec.num_scenes):
-        digit = number % 10
-        target = {_LINES_DIGIT: LINES_FILE, _PARQUET_DIGIT: PARQUET_FILE}.get(digit, JSON_FILE)
-        found, files = _write_scene(folder, spec, number, is_embedded=target == PARQUET_FILE)
-        records[target] += found
+    tasks = [_Written(folder, spec, number) for number in range(spec.num_scenes)]
+    for task, (found, files) in zip(tasks, map_in_processes(_write_scene, tasks), strict=True):
+        records[task.file] += found
         embedded |= files
     flaws = add_flaws(records[JSON_FILE], folder / "images") if spec.has_flaws else []
     (folder / JSON_FILE).write_text(json.dumps(records[JSON_FILE], indent=1))
@@ -149,13 +104,28 @@ def _write_into(folder: Path, spec: VisualWorldSpec) -> None:
     (folder / WORLD_FILE).write_text(json.dumps(world, indent=1))
 
 
-def _write_scene(
-    folder: Path, spec: VisualWorldSpec, number: int, *, is_embedded: bool
-) -> tuple[list[Record], dict[str, bytes]]:
-    scene = make_visual_scene(_scene_seed(spec.seed, number))
-    records, files, counts = [], {}, []
+class _Written(NamedTuple):
+    folder: Path
+    spec: VisualWorldSpec
+    number: int
+
+    @property
+    def file(self) -> str:
+        """Where the scene's records stand."""
+        digit = self.number % 10
+        return {_LINES_DIGIT: LINES_FILE, _PARQUET_DIGIT: PARQUET_FILE}.get(digit, JSON_FILE)
+
+
+def _write_scene(task: _Written) -> tuple[list[Record], dict[str, bytes]]:
+    """Write a scene's images and truth; return its records and the images that stand in them."""
+    folder, spec, number = task
+    is_embedded = task.file == PARQUET_FILE
+    scene = make_visual_scene(scene_seed(spec.seed, number))
+    records: list[Record] = []
+    files: dict[str, bytes] = {}
+    counts = []
     for view_number in range(spec.views_per_scene):
-        view, rng = _render(scene, view_number, spec.size_px)
+        view, rng = render_view(scene, view_number, spec.size_px)
         path = f"scene{number:04d}/view{view_number}.jpg"
         content = _encode(view.rgb)
         if is_embedded:
@@ -248,8 +218,8 @@ def _write_parquet(path: Path, records: list[Record], files: dict[str, bytes]) -
 def _write_new(folder: Path, spec: VisualWorldSpec) -> None:
     asked = []
     for number in range(spec.num_scenes, spec.num_scenes + spec.num_new_images):
-        scene = make_visual_scene(_scene_seed(spec.seed, number))
-        view, rng = _render(scene, 0, spec.size_px)
+        scene = make_visual_scene(scene_seed(spec.seed, number))
+        view, rng = render_view(scene, 0, spec.size_px)
         name = f"new{number:04d}.jpg"
         (folder / "images" / name).write_bytes(_encode(view.rgb))
         questions = ask_questions(scene, view, 1, rng)

@@ -1,0 +1,82 @@
+"""Words that image tokens learn to hold."""
+
+import numpy as np
+import pytest
+import torch
+
+from aquatint.io.pocket_recipe import PocketRecipe
+from aquatint.models.architectures import ARCHITECTURES
+from aquatint.models.pocket import qwen_config, random_qwen, train_tokenizer
+from aquatint.training.captioning import (
+    CaptionedImages,
+    CaptioningModel,
+    CaptioningSamples,
+    captioning_losses,
+)
+from aquatint.training.image_words import UNKNOWN, ImageWords, WordReader, first_token_ids
+
+ARCHITECTURE = ARCHITECTURES["qwen2_5_vl"]
+WORDS = ("red", "blue")
+TEXTS = [["a red field"], ["a blue field"], ["a field"]]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer([text for of in TEXTS for text in of] * 5, 400, ARCHITECTURE)
+
+
+def targets() -> np.ndarray:
+    """One token for each image: red, blue, nothing known."""
+    return np.array([[[1, 0]], [[0, 1]], [[UNKNOWN, UNKNOWN]]], dtype=np.int8)
+
+
+def test_the_loss_is_the_cross_entropy_of_known_tokens_alone():
+    reader = WordReader([0, 2])
+    table = torch.eye(3)
+    features = torch.tensor([[[4.0, 0.0, 0.0]], [[0.0, 0.0, 4.0]], [[9.0, 9.0, 9.0]]])
+    known = torch.from_numpy(targets())
+    yes, no = torch.tensor(1.0), torch.tensor(-3.0)
+    expected = torch.nn.functional.softplus(-yes) + torch.nn.functional.softplus(no)
+    assert torch.allclose(reader.loss(features, table, known), expected)
+    nothing = reader.loss(features[2:], table, known[2:])
+    assert float(nothing.detach()) == 0
+    assert nothing.requires_grad
+
+
+def test_words_that_share_a_first_token_are_refused(tokenizer):
+    with pytest.raises(ValueError, match="red, red share a first token"):
+        first_token_ids(["red", "blue", "red"], tokenizer)
+
+
+def test_a_model_learns_which_word_lies_where(tokenizer):
+    colors = ((200, 30, 30), (30, 30, 200), (90, 90, 90))
+    pixels = np.stack([np.full((24, 24, 3), color, dtype=np.uint8) for color in colors])
+    images = CaptionedImages(pixels, TEXTS, words=ImageWords(WORDS, targets()))
+    samples = CaptioningSamples(images, tokenizer, 1, 40, 0, ARCHITECTURE)
+    sizes = {"width": 32, "num_blocks": 2, "image_size_px": 24, "patch_size_px": 12}
+    model = random_qwen(ARCHITECTURE, qwen_config(ARCHITECTURE, **sizes, tokenizer=tokenizer), 0)
+    ids = first_token_ids(WORDS, tokenizer)
+    wrapper = CaptioningModel(model, *ARCHITECTURE.image_statistics, ids)
+    optimizer = torch.optim.AdamW(wrapper.parameters(), lr=3e-3)
+    positions = torch.tensor([0, 1, 2] * 4)
+    first = None
+    for _ in range(60):
+        losses = captioning_losses(wrapper, samples.batch(positions))
+        first = float(losses["words"].detach()) if first is None else first
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    assert float(losses["words"].detach()) < 0.1 * first
+
+
+def test_a_weight_of_zero_leaves_the_address_as_it_was():
+    from aquatint.io.pocket import pocket_digest
+
+    sizes = dict(
+        width=32, num_blocks=2, image_size_px=24, patch_size_px=12, vocab_size=400,
+        num_buildings=1, views_per_building=1, epochs=1, batch_size=4, learning_rate=1e-3,
+        max_tokens=40, seed=0, architecture="qwen2_5_vl", num_visual_questions=2,
+    )  # fmt: skip
+    plain = pocket_digest(PocketRecipe(**sizes))
+    assert pocket_digest(PocketRecipe(**sizes, word_weight=0.0)) == plain
+    assert pocket_digest(PocketRecipe(**sizes, word_weight=0.3)) != plain
