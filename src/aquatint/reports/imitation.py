@@ -12,11 +12,13 @@ from aquatint.reports.blocks import (
     Block,
     Cell,
     Chart,
+    Findings,
     Fold,
     Row,
     Section,
     Table,
     Text,
+    Tone,
 )
 from aquatint.reports.flown_paths import (
     GroundMaps,
@@ -86,7 +88,11 @@ def render_imitation_report(
         Section(
             "loop",
             "Closed loop",
-            [*loop_blocks(report.rollout, _WORDS), wording_table(report.rollout)],
+            [
+                *loop_blocks(report.rollout, _WORDS),
+                _told_findings(report.rollout),
+                wording_table(report.rollout),
+            ],
         ),
         Section("steps", "Step by step", [step_table(report.metrics), _step_note()]),
         Section("chunks", "Ways that RDP plans", [chunk_table(report.metrics["rdp"]["chunks"])]),
@@ -112,11 +118,36 @@ def step_table(metrics: dict[str, dict[str, Any]]) -> Table:
     return Table(head, rows)
 
 
+def _told_findings(rollout: dict[str, Any]) -> Findings:
+    """Say whether policies end nearer to their goals when they are told the truth."""
+    sentences: list[tuple[Tone, str]] = []
+    for name, by_wording in rollout["wordings"].items():
+        error = by_wording["all"]["error_m"]
+        interval = error["interval"]
+        tone: Tone = "unclear"
+        if interval is not None and not interval[0] <= 0 <= interval[1]:
+            tone = "better" if interval[1] < 0 else "worse"
+        verdict = {
+            "better": "nearer to",
+            "worse": "farther from",
+            "unclear": "no clearly nearer to",
+        }
+        between = f"{_meters(interval)} by town" if interval else "one town: no interval"
+        sentences.append(
+            (
+                tone,
+                f"{_WORDS[name]}, told its own instruction instead of another's, ends "
+                f"{verdict[tone]} the goal: {_signed_meters(error['difference'])} ({between}, "
+                f"n = {by_wording['all']['n']}).",
+            )
+        )
+    return Findings(sentences)
+
+
 def wording_table(rollout: dict[str, Any]) -> Table:
     """Return what an own instruction is worth against another episode's, by wording."""
     rows = []
     for name, by_wording in rollout["wordings"].items():
-        rows.append(Row(_WORDS[name]))
         for wording, found in by_wording.items():
             success, error = found["success"], found["error_m"]
             cells = [
@@ -126,7 +157,7 @@ def wording_table(rollout: dict[str, Any]) -> Table:
                 Cell(f"{error['other']:.1f} m"),
                 Cell(_signed_meters(error["difference"]), _meters(error["interval"])),
             ]
-            rows.append(Row(_WORDINGS.get(wording, wording), cells))
+            rows.append(Row(f"{_WORDS[name]}, {_WORDINGS.get(wording, wording)}", cells))
     note = (
         "The same episodes, told their own instruction and that of another landmark; the error is "
         "the distance from the goal at the end, its interval is by town. At the start three "
