@@ -319,14 +319,15 @@ def test_every_turn_is_used_and_may_see_the_ones_before(covt_data):
 def test_two_processes_have_the_losses_of_one(covt_data, run_params, tmp_path):
     """The curriculum too: across a change of stage, with subsets of anchors in the last."""
     found = []
-    for count in (1, 2):
-        run = run_params.model_copy(update={"num_processes": count})
-        states = TrainingStateFolder(str(tmp_path / str(count)))
+    for count, parallelism in ((1, "ddp"), (2, "ddp"), (2, "fsdp2")):
+        run = run_params.model_copy(update={"num_processes": count, "parallelism": parallelism})
+        states = TrainingStateFolder(str(tmp_path / f"{count}-{parallelism}"))
         chosen = plan(max_steps=4, curriculum=Curriculum(0, 1, 2, 9), dropout=0.0)
         arguments = (chosen, covt_data, None, run, states)
         found.append(launch(train_thoughts, arguments, run, tmp_path)[1])
     names = [name for name in found[0] if name.startswith("loss")]
-    assert np.allclose(found[0][names], found[1][names], rtol=2e-3, atol=1e-5)
+    for several in found[1:]:
+        assert np.allclose(found[0][names], several[names], rtol=2e-3, atol=1e-5)
 
 
 @pytest.mark.slow
