@@ -31,6 +31,7 @@ class Diffusion:
         prediction_type: What the network says: ``epsilon``, the noise, or ``sample``, what is
             clean. Of few timesteps the first hold hardly anything but noise, and a clean sample
             computed from it has many times the network's error.
+        num_averaged: Samples whose mean a policy of chunks acts on.
 
     References:
         Ho et al., "Denoising Diffusion Probabilistic Models", NeurIPS 2020,
@@ -49,6 +50,7 @@ class Diffusion:
     num_draws: int = 1
     min_snr_gamma: float | None = None
     prediction_type: PredictionType = "epsilon"
+    num_averaged: int = 1
 
     def scheduler(self) -> Any:  # noqa: ANN401 - diffusers, imported late
         """Build diffusers' scheduler of the sampler."""

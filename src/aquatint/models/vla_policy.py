@@ -130,16 +130,26 @@ class VlaPolicy(nn.Module):
         return self.denoise(condition, batch["start_noise"])
 
     def denoise(self, condition: Condition, start: Tensor) -> Tensor:
-        """Sample chunks of a diffusion policy from noise (B, H, A)."""
+        """Sample chunks of a diffusion policy from noise (B, H, A).
+
+        Of several samples (``num_averaged``) the mean is acted on: two that pass an obstacle on
+        either side would meet it, but of a way that is only uncertain the mean errs least.
+        """
         if self.diffusion is None:
             raise ValueError("A regression policy has nothing to denoise.")
         expert = self.action_expert.expert
         # Fresh noise of ddpm follows from the start alone: acting twice gives the same.
         seed = int(torch.hash_tensor(start.detach().cpu().contiguous()).item()) % 2**31
         generator = torch.Generator(start.device).manual_seed(seed)
-        return self.diffusion.sample(
-            lambda noisy, steps: expert(condition, noisy, steps), start, generator
+        count = self.diffusion.num_averaged
+        shape = (len(start), count - 1, *start.shape[1:])
+        more = torch.randn(shape, generator=generator, device=start.device, dtype=start.dtype)
+        starts = torch.cat([start[:, None], more], dim=1).flatten(0, 1)
+        repeated = condition.repeat(count)
+        found = self.diffusion.sample(
+            lambda noisy, steps: expert(repeated, noisy, steps), starts, generator
         )
+        return found.unflatten(0, (len(start), count)).mean(1)
 
     def statistics(self) -> dict[str, Tensor]:
         """What no gradient changes and every checkpoint holds: scales of the tokens, by name."""

@@ -132,6 +132,8 @@ class DiffusionParams(Params):
     clip_sample: bool
     num_draws: PositiveInt  # noise levels at which a training step shows a sample
     min_snr_gamma: PositiveFloat | None  # noise levels with less noise than that count less
+    prediction_type: Literal["epsilon", "sample"]  # whether noise or clean actions are predicted
+    num_averaged: PositiveInt  # samples whose mean is acted on
 
     @model_validator(mode="after")
     def _steps_fit(self) -> DiffusionParams:
