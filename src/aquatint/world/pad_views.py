@@ -79,9 +79,7 @@ def _make_town(seed: int, number: int, spec: AgentSpec) -> tuple[Scene, tuple[Pa
     return scene, pads
 
 
-def _look_at_several(
-    pads: Sequence[Pad], spec: AgentSpec, rng: Rng
-) -> tuple[AgentState, float]:
+def _look_at_several(pads: Sequence[Pad], spec: AgentSpec, rng: Rng) -> tuple[AgentState, float]:
     """A place and a camera's pitch from which the middles of two pads lie in the view."""
     for _ in range(_MAX_TRIES):
         state = _stand(pads[int(rng.integers(len(pads)))], rng)
