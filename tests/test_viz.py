@@ -13,7 +13,7 @@ LAYERS = ["raw", "intermediate", "primary", "feature", "models", "model_output",
 
 
 @pytest.fixture(scope="module")
-def graph(tmp_path_factory):
+def built(tmp_path_factory):
     """``kedro viz build`` in a copy of what it reads, so that no build folder is left behind."""
     import shutil
 
@@ -26,7 +26,13 @@ def graph(tmp_path_factory):
         [sys.executable, "-m", "kedro", "viz", "build"], cwd=copy, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    return json.loads((copy / "build" / "api" / "main").read_text())
+    return copy / "build"
+
+
+@pytest.fixture(scope="module")
+def graph(built):
+    """The default pipeline as the browser gets it."""
+    return json.loads((built / "api" / "main").read_text())
 
 
 def _parent(folder):
@@ -37,6 +43,11 @@ def _parent(folder):
 def test_all_layers_are_drawn(graph):
     """A cycle between layers makes Kedro-Viz drop every one of them."""
     assert graph["layers"] == LAYERS
+
+
+def test_no_recipe_has_layers_in_a_circle(built):
+    for path in (built / "api" / "pipelines").iterdir():
+        assert json.loads(path.read_text())["layers"], path.name
 
 
 def test_the_namespaces_are_the_parts_of_the_method(graph):

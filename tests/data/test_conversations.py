@@ -1,9 +1,11 @@
 """LLaVA files as users have them: three layouts, several images and turns, and every fault."""
 
+import base64
 import io
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +18,7 @@ from aquatint.data.conversations import (
     check_images,
     read_conversations,
 )
+from aquatint.features.conversation_images import ConversationImages
 
 STRICT = ReadRules("strict", 0.0, 10_000, "image")
 TOLERANT = ReadRules("tolerant", 1.0, 10_000, "image")
@@ -94,10 +97,76 @@ def test_parquet_with_embedded_images_needs_no_folder_of_them(root):
         [str(root / "data.parquet")], str(root / "images"), STRICT
     )
     assert found["answer"].tolist() == ["it 0", "it 1", "it 2"]
-    from aquatint.features.conversation_images import ConversationImages
-
     shown = ConversationImages(images, str(root / "images")).load([2, 0])
     assert [round(float(image.mean())) for image in shown] == [60, 0]
+
+
+def benchmark(root, lines, name="bench.tsv"):
+    pd.DataFrame(lines).to_csv(root / name, sep="\t", index=False)
+    return str(root / name)
+
+
+def in_base64(shade):
+    return base64.b64encode(jpeg(shade)).decode()
+
+
+def test_a_benchmark_s_table_gives_questions_with_options_and_shared_images(root):
+    lines = [
+        {"index": 7, "image": 9, "question": "Which?", "hint": "Look.", "A": "a bus", "B": "a car",
+         "C": "", "answer": "B", "category": "objects"},
+        {"index": 9, "image": in_base64(60), "question": "How many?", "hint": "", "A": "", "B": "",
+         "C": "", "answer": "two", "category": "count"},
+        {"index": 12, "image": in_base64(90), "question": "NA?", "hint": "", "A": "", "B": "",
+         "C": "", "answer": "NA", "category": ""},
+    ]  # fmt: skip
+    path = benchmark(root, lines)
+    found, images, rejects = read_conversations([path], str(root / "images"), STRICT)
+    assert rejects.empty
+    assert found["record_id"].tolist() == ["bench_7", "bench_9", "bench_12"]
+    assert found["question"].tolist() == [
+        "Look.\nWhich?\nA. a bus\nB. a car\nAnswer with the letter of an option.",
+        "How many?",
+        "NA?",
+    ]
+    assert found["answer"].tolist() == ["B", "two", "NA"]
+    assert found["kind"].tolist() == ["objects", "count", "question"]
+    assert found["image_keys"].iloc[0] == found["image_keys"].iloc[1]
+    assert found["group"].iloc[0] == found["group"].iloc[1] != found["group"].iloc[2]
+    shown = ConversationImages(images, str(root / "images")).load([1, 0])
+    assert [round(float(image.mean())) for image in shown] == [90, 60]
+
+
+def test_a_benchmark_may_name_files(root):
+    lines = [{"index": 0, "image_path": "a.jpg", "question": "What?", "answer": "a bus"}]
+    found, images, _ = read_conversations([benchmark(root, lines)], str(root / "images"), STRICT)
+    assert found["answer"].tolist() == ["a bus"]
+    assert images["path"].tolist() == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image": "4711"}, "index of a line that has one"),
+        ({"image": "%" * 100}, "must be an image in base64"),
+        ({"answer": " "}, "must have an answer"),
+        (
+            {"image": base64.b64encode(b"GIF89a" + bytes(99)).decode()},
+            "must be a JPEG, PNG or WEBP",
+        ),
+    ],
+)
+def test_a_faulty_line_of_a_benchmark_is_refused_by_its_index(root, changes, message):
+    line = {"index": 5, "image": in_base64(60), "question": "What?", "answer": "a bus", **changes}
+    path = benchmark(root, [line])
+    with pytest.raises(ValueError, match=message) as error:
+        read_conversations([path], str(root / "images"), STRICT)
+    assert "5" in str(error.value)
+
+
+def test_a_table_without_the_columns_of_a_benchmark_is_refused(root):
+    path = benchmark(root, [{"index": 1, "question": "What?", "answer": "a bus"}])
+    with pytest.raises(ValueError, match="image or image_path, it has index, question, answer"):
+        read_conversations([path], str(root / "images"), STRICT)
 
 
 def faulty(**changes):

@@ -12,6 +12,13 @@ def test_each_answer_counts_by_the_mean_of_its_tokens():
     assert answer_cross_entropy(tokens, owners, 3).tolist() == [3.0, 0.0, 4.0]
 
 
+def test_tokens_may_weigh_more_than_others():
+    losses, owners = torch.tensor([1.0, 2.0, 6.0, 5.0]), torch.tensor([0, 0, 0, 1])
+    weights = torch.tensor([1.0, 1.0, 2.0, 3.0])
+    found = answer_cross_entropy(losses, owners, 3, weights)
+    assert torch.allclose(found, torch.tensor([(1 + 2 + 2 * 6) / 4, 5.0, 0.0]))
+
+
 def test_a_weighted_mean_by_hand():
     losses, weights = torch.tensor([1.0, 4.0]), torch.tensor([3.0, 1.0])
     assert weighted_mean(losses, weights).item() == pytest.approx(7 / 4)

@@ -2,13 +2,15 @@
 
 ``python kill_at_writes.py <pipeline> <data_root> <log> [tag]``: one line ``<phase> <name>`` a kill
 goes to the log. The runs are forks of one process that has imported everything, so that many fit
-into a test. Phases are before, within and after a write, or those in AQUATINT_KILL_PHASES.
+into a test. Phases are before, within and after a write, or those in AQUATINT_KILL_PHASES; ``one``
+takes all for checkpoints and one of the three, drawn by its name, for every other write.
 """
 
 import os
 import re
 import signal
 import sys
+import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -21,8 +23,17 @@ from aquatint.pipeline_registry import register_pipelines
 from aquatint.source_digest import source_digest
 from project_runs import run_project
 
-PHASES = os.environ.get("AQUATINT_KILL_PHASES", "before within after").split()
+ALL_PHASES = ("before", "within", "after")
+PHASES = os.environ.get("AQUATINT_KILL_PHASES", " ".join(ALL_PHASES)).split()
 _CHANGING = re.compile(r"\d{4}-\d\d-\d\dT[\d.]+Z|step-\d+|[0-9a-f]{16,}")
+
+
+def phases_of(name):
+    """Instants of a write at which to kill."""
+    if PHASES != ["one"]:
+        return PHASES
+    is_checkpoint = "/checkpoint" in name
+    return ALL_PHASES if is_checkpoint else (ALL_PHASES[zlib.crc32(name.encode()) % 3],)
 
 
 class KillingWrites:
@@ -34,8 +45,9 @@ class KillingWrites:
         self.publish_file, self.publish_folder = storage.publish_file, storage.publish_folder
 
     def kill_if_new(self, phase, final, prepare=lambda: None):
-        point = f"{phase} {_CHANGING.sub('*', '/'.join(final.parts[-5:]))}"
-        if point in self.hit or phase not in PHASES:
+        name = _CHANGING.sub("*", "/".join(final.parts[-5:]))
+        point = f"{phase} {name}"
+        if point in self.hit or phase not in phases_of(name):
             return
         prepare()
         with self.log.open("a") as file:

@@ -142,8 +142,8 @@ def test_the_report_shows_the_baseline_beside_the_result(catalog):
 
 
 def test_a_training_killed_at_each_of_its_writes_ends_the_same(root, tmp_path):
-    """In the middle of a write; with AQUATINT_KILLS=all also before and after each."""
-    phases = "before within after" if os.environ.get("AQUATINT_KILLS") == "all" else "within"
+    """At instants of each; with AQUATINT_KILLS=all before, within and after each."""
+    phases = "before within after" if os.environ.get("AQUATINT_KILLS") == "all" else "one"
     copy, log = tmp_path / "data", tmp_path / "kills.txt"
     shutil.copytree(root, copy, copy_function=shutil.copy2)
     for place in ("06_models", "07_model_output", "08_reporting"):
@@ -158,7 +158,7 @@ def test_a_training_killed_at_each_of_its_writes_ends_the_same(root, tmp_path):
     assert result.returncode == 0, result.stderr[-3000:]
     points = [line.split() for line in log.read_text().splitlines()]
     names = {name for _, name in points}
-    assert len(points) == len(phases.split()) * len(names)
+    assert len(points) >= (1 if phases == "one" else 3) * len(names)
     for kind in ("states", "history.jsonl", "checkpoints", "provenance.json"):
         assert any(kind in name for name in names), kind
     expected, found = open_catalog(root), open_catalog(copy)

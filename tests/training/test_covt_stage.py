@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from aquatint.data.visual_thought_prompts import anchor_tokens
+from aquatint.models.answering import IGNORE_INDEX
 from aquatint.models.backbone import Backbone, folder_digest
 from aquatint.params import OptimizerParams, StageParams
 from aquatint.training import fit as fit_module
@@ -156,6 +157,27 @@ def test_one_large_batch_and_two_small_ones_have_the_same_gradients(
     assert np.allclose(rows[0][names], rows[1][names], rtol=2e-3, atol=1e-5)
 
 
+def test_answers_weigh_more_behind_a_thought_and_alike_without(covt_data):
+    encoder = ThoughtEncoder(covt_data.backbone, style_from(NUM_TOKENS), IMAGE_PX)
+    thinks = Curriculum(0, 0, 99, 99)
+    for curriculum in (thinks, None):
+        rules = SampleRules(curriculum, 0, True, 0, answer_weight=7.0)
+        samples = ThoughtSamples(
+            covt_data.of_split("train"), encoder, covt_data.pixels, covt_data.anchors, rules
+        )
+        batch = samples.batch(torch.arange(2))
+        for ids, labels, weights in zip(
+            batch["input_ids"].tolist(), batch["labels"], batch["token_weights"], strict=True
+        ):
+            learned = weights[labels != IGNORE_INDEX]
+            if curriculum is None:
+                assert learned.unique().tolist() == [1.0]
+            else:
+                first = ids.index(encoder.answer_mark)
+                assert weights[:first].unique().tolist() == [1.0]
+                assert weights[first : int((labels != IGNORE_INDEX).nonzero().max()) + 1].min() == 7
+
+
 def test_anchors_end_where_text_alone_is_learned(covt_data, run_params, tmp_path):
     _, history = train(covt_data, run_params, tmp_path, curriculum=Curriculum(0, 1, 6, 3))
     held = history[["loss_sam", "loss_depth", "loss_dino", "loss_siglip"]].to_numpy()
@@ -297,14 +319,15 @@ def test_every_turn_is_used_and_may_see_the_ones_before(covt_data):
 def test_two_processes_have_the_losses_of_one(covt_data, run_params, tmp_path):
     """The curriculum too: across a change of stage, with subsets of anchors in the last."""
     found = []
-    for count in (1, 2):
-        run = run_params.model_copy(update={"num_processes": count})
-        states = TrainingStateFolder(str(tmp_path / str(count)))
+    for count, parallelism in ((1, "ddp"), (2, "ddp"), (2, "fsdp2")):
+        run = run_params.model_copy(update={"num_processes": count, "parallelism": parallelism})
+        states = TrainingStateFolder(str(tmp_path / f"{count}-{parallelism}"))
         chosen = plan(max_steps=4, curriculum=Curriculum(0, 1, 2, 9), dropout=0.0)
         arguments = (chosen, covt_data, None, run, states)
         found.append(launch(train_thoughts, arguments, run, tmp_path)[1])
     names = [name for name in found[0] if name.startswith("loss")]
-    assert np.allclose(found[0][names], found[1][names], rtol=2e-3, atol=1e-5)
+    for several in found[1:]:
+        assert np.allclose(found[0][names], several[names], rtol=2e-3, atol=1e-5)
 
 
 @pytest.mark.slow

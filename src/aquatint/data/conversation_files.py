@@ -1,4 +1,4 @@
-"""Records of LLaVA files one by one: JSON lists, JSON lines, Parquet with embedded images."""
+"""Records of conversations one by one: LLaVA's JSON and Parquet, tables of benchmarks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from aquatint.data.benchmark_files import read_benchmark, read_benchmark_images
+from aquatint.data.raw_records import RawRecord
 from aquatint.data.rejects import RejectLog, RuleViolation
 
 RULE_JSON = "must be valid JSON"
@@ -17,22 +18,8 @@ _ID = re.compile(r'"id"\s*:\s*"([^"]*)"')
 _COLUMNS = ("id", "image", "conversations")
 
 
-class RawRecord(NamedTuple):
-    """A record as it stands in its file.
-
-    Attributes:
-        number: Place in the file, counted from 0.
-        content: The record's fields.
-        embedded: Bytes of its one image, where the file holds it.
-    """
-
-    number: int
-    content: dict[str, Any]
-    embedded: bytes | None = None
-
-
 def read_records(file: Path, log: RejectLog) -> Iterator[RawRecord]:
-    """Yield the records of a file by its suffix: ``.json``, ``.jsonl`` or ``.parquet``.
+    """Yield the records of a file by its suffix: ``.json``, ``.jsonl``, ``.parquet`` or ``.tsv``.
 
     Args:
         file: The file. A ``.json`` of JSON lines, as some converters write it, is read too.
@@ -52,8 +39,10 @@ def read_records(file: Path, log: RejectLog) -> Iterator[RawRecord]:
             yield from _read_lines(file, file.read_text(encoding="utf-8"), log)
         case ".parquet":
             yield from _read_parquet(file)
+        case ".tsv":
+            yield from read_benchmark(file, log)
         case suffix:
-            raise ValueError(f"{file} must end in .json, .jsonl or .parquet, got {suffix!r}.")
+            raise ValueError(f"{file} must end in .json, .jsonl, .parquet or .tsv, got {suffix!r}.")
 
 
 def _read_json(file: Path, log: RejectLog) -> Iterator[RawRecord]:
@@ -114,7 +103,9 @@ def _read_parquet(file: Path) -> Iterator[RawRecord]:
 
 
 def read_embedded(file: Path, rows: list[int]) -> dict[int, bytes]:
-    """Return the image bytes of some rows of a Parquet file, by row counted from 0."""
+    """Return the image bytes of some rows of a Parquet or TSV file, by row counted from 0."""
+    if file.suffix.lower() == ".tsv":
+        return read_benchmark_images(file, rows)
     import pyarrow.parquet as pq
 
     wanted, first = set(rows), 0

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from aquatint.data.conversation_files import RawRecord, read_records
+from aquatint.data.conversation_files import read_records
 from aquatint.data.image_files import ImageFacts, inspect_content, inspect_image
+from aquatint.data.raw_records import RawRecord
 from aquatint.data.rejects import RULE_FIELD, RULE_TYPE, ReadMode, RejectLog, RuleViolation
 
 IMAGE_TAG, VIDEO_TAG = "<image>", "<video>"
@@ -80,7 +81,7 @@ def read_conversations(
     """Read LLaVA files; every turn of a conversation becomes a row.
 
     Args:
-        files: JSON lists, JSON lines or Parquet tables with embedded images.
+        files: JSON lists, JSON lines, Parquet tables with embedded images, TSV of benchmarks.
         image_root: Folder that image paths are relative to.
         rules: How records are judged.
 

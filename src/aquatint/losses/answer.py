@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def answer_cross_entropy(token_losses: Tensor, owners: Tensor, num_samples: int) -> Tensor:
-    """Return the mean token loss of each sample.
+def answer_cross_entropy(
+    token_losses: Tensor, owners: Tensor, num_samples: int, token_weights: Tensor | None = None
+) -> Tensor:
+    """Return the mean token loss of each sample, weighted if weights are given.
 
     A mean over all tokens of a batch would weight long class names more.
 
@@ -16,14 +18,16 @@ def answer_cross_entropy(token_losses: Tensor, owners: Tensor, num_samples: int)
         token_losses: Cross-entropy of each answer token in nats, shape (N,).
         owners: Sample of each token, shape (N,).
         num_samples: Samples; one without tokens costs 0.
+        token_weights: Weight of each token, above 0, shape (N,); all alike by default.
 
     Returns:
         Loss of each sample, shape (num_samples,).
     """
+    weights = torch.ones_like(token_losses) if token_weights is None else token_weights
     zeros = torch.zeros(num_samples, dtype=token_losses.dtype, device=token_losses.device)
-    sums = zeros.index_add(0, owners, token_losses)
-    counts = zeros.index_add(0, owners, torch.ones_like(token_losses))
-    return sums / counts.clamp(min=1)
+    sums = zeros.index_add(0, owners, token_losses * weights)
+    totals = zeros.index_add(0, owners, weights)
+    return sums / torch.where(totals > 0, totals, torch.ones_like(totals))
 
 
 def focal_factor(losses: Tensor, gamma: float, alpha: float) -> Tensor:

@@ -50,13 +50,15 @@ class ThoughtLosses:
 def next_token_losses(
     model: VisualThoughtModel, states: Tensor, batch: dict[str, Tensor]
 ) -> Tensor:
-    """Mean cross-entropy of each sample's labelled tokens in nats, shape (B,)."""
+    """Mean cross-entropy of each sample's labelled tokens in nats, by ``token_weights``, (B,)."""
     targets = batch["labels"][:, 1:]
     is_labelled = targets != IGNORE_INDEX
     # Logits where a label asks for them: at 152,000 tokens they are most of the work otherwise.
     logits = model.logits(states[:, :-1][is_labelled])
     losses = F.cross_entropy(logits, targets[is_labelled], reduction="none")
-    return answer_cross_entropy(losses, torch.nonzero(is_labelled)[:, 0], len(targets))
+    owners = torch.nonzero(is_labelled)[:, 0]
+    weights = batch["token_weights"][:, 1:][is_labelled]
+    return answer_cross_entropy(losses, owners, len(targets), weights)
 
 
 def anchor_losses(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from aquatint.collective import Share
 from aquatint.data.visual_thought_prompts import (
+    ANSWER,
     Exchange,
     ThoughtFormat,
     anchor_tokens,
@@ -80,6 +81,7 @@ class ThoughtEncoder:
         self._image = f"{kind.image_start}{kind.image_token * count}{kind.image_end}"
         self.eos = int(self.tokenizer.eos_token_id)
         self.pad = int(self.tokenizer.pad_token_id)
+        self.answer_mark = int(self.tokenizer.convert_tokens_to_ids(ANSWER))
         self.pads = {
             name: int(self.tokenizer.convert_tokens_to_ids(pad_token(name))) for name in style.names
         }
@@ -135,12 +137,14 @@ class SampleRules:
         num_context_turns: Earlier turns shown before a question.
         sees_images: Whether images are shown; without, a text-only baseline learns.
         seed: Of the mixture of the last stage.
+        answer_weight: Weight of a token of the answer behind a thought, against one of the thought.
     """
 
     curriculum: Curriculum | None
     num_context_turns: int
     sees_images: bool
     seed: int
+    answer_weight: float = 1.0
 
 
 class ThoughtSamples:
@@ -196,8 +200,9 @@ class ThoughtSamples:
     def batch(self, positions: Tensor, share: Share | None = None) -> dict[str, Any]:
         """Return dialogues with labels and images, and for each anchor its places and targets.
 
-        ``rows_<anchor>`` (k,) and ``places_<anchor>`` (k, n) say where the tokens of its k spans
-        stand. On several ranks each takes its ``share``; ``is_counted`` is the share's.
+        ``token_weights`` (B, T) are those of the labels. ``rows_<anchor>`` (k,) and
+        ``places_<anchor>`` (k, n) say where the tokens of its k spans stand. On several ranks each
+        takes its ``share``; ``is_counted`` is the share's.
         """
         chosen = positions.tolist()[share.rows] if share else positions.tolist()
         exchanges = [self.exchange(position) for position in chosen]
@@ -211,8 +216,10 @@ class ThoughtSamples:
         ]
         targets = [self.encoder.response(exchange.response) for exchange in exchanges]
         keys = [self._keys[position] for position in chosen]
+        dialogues = pad_dialogues(prompts, targets, self.encoder.pad)
         batch: dict[str, Any] = {
-            **pad_dialogues(prompts, targets, self.encoder.pad),
+            **dialogues,
+            "token_weights": self._token_weights(dialogues["labels"]),
             "pixels": self._read_pixels(keys),
             "is_counted": share is None or share.is_counted,
         }
@@ -220,6 +227,11 @@ class ThoughtSamples:
         if self._anchors and curriculum and curriculum.has_anchors(self._step):
             batch |= self._anchor_batch(batch["input_ids"], exchanges, keys)
         return batch
+
+    def _token_weights(self, labels: Tensor) -> Tensor:
+        """1, and ``answer_weight`` from the mark that begins an answer on."""
+        is_answer = (labels == self.encoder.answer_mark).cumsum(1) > 0
+        return torch.where(is_answer, float(self._rules.answer_weight), 1.0)
 
     def _read_pixels(self, keys: Sequence[Sequence[str]]) -> Tensor:
         flat = [key for of_sample in keys for key in of_sample]

@@ -49,6 +49,7 @@ class ThoughtPlan:
         num_context_turns: Earlier turns shown before a question.
         sees_images: Whether images are shown.
         norm_axis: Along what projected tokens are normalised.
+        answer_weight: Weight of a token of the answer behind a thought, against one of the thought.
     """
 
     stage: str
@@ -60,6 +61,7 @@ class ThoughtPlan:
     num_context_turns: int
     sees_images: bool
     norm_axis: NormAxis
+    answer_weight: float = 1.0
 
     @property
     def names(self) -> list[str]:
@@ -92,7 +94,9 @@ def train_thoughts(
         inherit_heads(model, parent)
     style = style_from(spec["num_tokens"])
     encoder = ThoughtEncoder(data.backbone, style, plan.image_px)
-    rules = SampleRules(plan.curriculum, plan.num_context_turns, plan.sees_images, run.seed)
+    rules = SampleRules(
+        plan.curriculum, plan.num_context_turns, plan.sees_images, run.seed, plan.answer_weight
+    )
     anchors = data.anchors if plan.names else None
     samples = ThoughtSamples(data.of_split("train"), encoder, data.pixels, anchors, rules)
     objective = Objective(

@@ -45,6 +45,7 @@ def _plan(
         num_context_turns=params.num_context_turns,
         sees_images=stage != "text_only",
         norm_axis=params.norm_axis,
+        answer_weight=params.answer_weight,
     )
 
 

@@ -117,6 +117,7 @@ class TrainParams(StageParams):
     curriculum: CurriculumParams | None  # null for plain answers and no anchors
     num_context_turns: NonNegativeInt  # earlier turns of a conversation before a question
     norm_axis: Literal["features", "tokens"]  # tokens as published, where dim was left out
+    answer_weight: float = Field(gt=0)  # of an answer's token behind a thought; 1 as published
 
 
 class MergeParams(Params):
