@@ -116,7 +116,7 @@ def _pointings(
     said = {
         color: "none" if place is None else write_pixel(*place) for color, place in places.items()
     }
-    dialogues = []
+    dialogues: list[Dialogue] = []
     for color in (color for color, place in places.items() if place is not None):
         words = CONJUNCTIONS[(number + len(dialogues)) % len(CONJUNCTIONS)]
         question = user_turn(f"{words} this view. Point to the {color} pad and stop. {marks}")

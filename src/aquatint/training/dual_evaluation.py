@@ -186,9 +186,8 @@ def _straight_lines(predictions: pd.DataFrame, data: TrajectoryData) -> np.ndarr
     """From each predicted frame straight to its sample's goal, shape (N, H, 3)."""
     test = TrajectorySamples(data, "test", False, 1, 0)
     positions = {row["sample_id"]: position for position, row in enumerate(test.rows)}
-    lines = [
-        test.line_of(positions[row.sample_id], int(row.frame)) for row in predictions.itertuples()
-    ]
+    ids, frames = predictions["sample_id"].tolist(), predictions["frame"].tolist()
+    lines = [test.line_of(positions[i], frame) for i, frame in zip(ids, frames, strict=True)]
     return decode_trajectory(np.stack(lines), data.rule.scale)
 
 

@@ -85,7 +85,7 @@ def _look_at_several(pads: Sequence[Pad], spec: AgentSpec, rng: Rng) -> tuple[Ag
         state = _stand(pads[int(rng.integers(len(pads)))], rng)
         pitch = (spec.pitch_deg, spec.look_down_deg)[int(rng.integers(2))]
         places = _project(pads, state, spec, pitch)
-        if sum(_is_inside(*place, spec.size_px) for place in places.tolist()) > 1:
+        if sum(_is_inside(x, y, depth, spec.size_px) for x, y, depth in places.tolist()) > 1:
             break
     return state, pitch
 
