@@ -20,6 +20,8 @@ HANDED_ON = {
     "DiffusionParams",
     "CriticParams",
     "EncoderParams",
+    "DecoderParams",
+    "IncrementParams",
 }
 
 

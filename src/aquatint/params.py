@@ -30,6 +30,7 @@ LossName = (
         "next_token",
         "action",
         "progress",
+        "stop_progress",
         "critic",
         "goal",
     ]

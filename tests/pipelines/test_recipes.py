@@ -68,7 +68,7 @@ def test_parameters_are_typed_where_kedro_can_see_it(recipe, node):
 
 def test_a_training_returns_checkpoint_and_history_and_keeps_its_state():
     trainings = {node for _, node in NODES if "train" in node.tags}
-    assert len(trainings) == 3 + 2 + 8 + 2 + 1 + 2 * 3 + 3 + 1 + 4
+    assert len(trainings) == 3 + 3 + 8 + 2 + 1 + 2 * 3 + 3 + 1 + 4
     for node in trainings:
         assert [name.rpartition(".")[2] for name in node.outputs] == ["checkpoint", "history"]
         assert any(name.endswith(".training_state") for name in node.inputs)
@@ -113,7 +113,7 @@ def test_the_fixed_names_of_navdp_and_cma_are_there():
     fixed = {"data.report", "train.checkpoint", "train.history", "train.metrics",
              "rollout.metrics", "rollout.episodes", "reporting.report"}  # fmt: skip
     assert {f"navdp.{name}" for name in fixed} - PIPELINES["navdp"].datasets() == set()
-    fixed = {f"cma.{model}.{name}" for model in ("cma", "seq2seq")
+    fixed = {f"cma.{model}.{name}" for model in ("cma", "seq2seq", "rdp")
              for name in ("checkpoint", "history", "metrics")}  # fmt: skip
     fixed |= {"cma.rollout.metrics", "cma.rollout.episodes", "cma.reporting.report"}
     assert fixed - PIPELINES["cma"].datasets() == set()

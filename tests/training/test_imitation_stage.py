@@ -1,5 +1,7 @@
 """Imitation: it learns what only words or pictures tell, it resumes, it flies what it learnt."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,45 +30,7 @@ from aquatint.training.navigation_rollout import (
     simple_policies,
 )
 from aquatint.training.state import TrainingStateFolder
-
-LEFT, RIGHT = 2, 3
-
-
-def toy_data(root, num_flights=48, is_told=True):
-    """Turn to the side that the first word names (or that the picture shows), then fly and stop."""
-    rng = np.random.default_rng(0)
-    flights, steps, instructions, pictures = [], [], [], []
-    for number in range(num_flights):
-        flight_id = f"train/house/{number:06d}"
-        split = ("train", "train", "val", "test")[number % 4]
-        side = number // 4 % 4 // 2
-        actions = [LEFT + side, LEFT + side, 1, 1, 1, 0]
-        flights.append((flight_id, split, "house", "success", 6, 6, "", "", f"{number:064d}"))
-        for step, action in enumerate(actions):
-            steps.append((flight_id, step, action, step / 5, 0.0, 0.0, 0.0))
-            picture = rng.normal(0, 0.1, (4, 6))
-            picture[:, 0] = step / 5
-            picture[:, 1] = 0 if is_told else side
-            pictures.append(picture)
-        tokens = [3 + side, 6] if is_told else [6, 6]
-        instructions.append((f"{flight_id}#0", flight_id, split, "text", tokens))
-    records = pd.DataFrame(flights, columns=["flight_id", "split", "scene", "finish_status",
-                                             "num_steps", "num_recorded", "rgb_path", "depth_path",
-                                             "sha256"])  # fmt: skip
-    keys = frame_keys(records)["key"].tolist()
-    store = FeatureStore(str(root), 1.0)
-    rgb = np.stack(pictures).astype(np.float32)
-    depth = rng.random((len(keys), 9, 2)).astype(np.float32)
-    caches = [
-        build_cache(store, {"kind": kind, "is_told": is_told}, keys, lambda i, v=values: v[list(i)])
-        for kind, values in (("rgb", rgb), ("depth", depth))
-    ]
-    vectors = rng.standard_normal((8, 5)).astype(np.float32)
-    vectors[0] = 0
-    columns = ["flight_id", "step", "action", "progress", "x_m", "y_m", "yaw_rad"]
-    names = ["instruction_id", "flight_id", "split", "text", "tokens"]
-    texts = pd.DataFrame(instructions, columns=names)
-    return ImitationData(records, pd.DataFrame(steps, columns=columns), texts, *caches, vectors)
+from imitation_fixture import Corridor, toy_data
 
 
 def plan(kind="cma", epochs=25, **changes):
@@ -183,40 +147,6 @@ def test_step_metrics_by_hand():
     assert metrics["progress_error"] == pytest.approx(0.1)
 
 
-class Corridor:
-    """A straight way of ten metres; agents that turn go nowhere."""
-
-    episode_ids = ["a", "b"]
-
-    def reset(self, episode_ids, wording=0, *, is_misled=False):
-        self.told = [1 - i if is_misled else i for i in range(2)]
-        self.at, self.stopped = [[0.0], [0.0]], [False, False]
-
-    def tokens(self):
-        return [[1 + told] for told in self.told]
-
-    def expert_actions(self, agents):
-        return np.array([0 if self.at[i][-1] >= 10 else 1 for i in agents])
-
-    def step(self, agents, actions):
-        for i, action in zip(agents, actions, strict=True):
-            if action == 0:
-                self.stopped[i] = True
-            elif action == 1:
-                self.at[i].append(self.at[i][-1] + 2.5)
-
-    def results(self):
-        line = np.column_stack([np.arange(0, 12.5, 2.5), np.zeros(5)])
-        return [
-            {"episode_id": name, "scene": name, "instruction": "go",
-             "path": np.column_stack([self.at[i], np.zeros(len(self.at[i]))]),
-             "reference": line, "goal": line[-1], "geodesic_m": 10.0,
-             "has_stopped": self.stopped[i],
-             "num_collisions": 0}
-            for i, name in enumerate(self.episode_ids)
-        ]  # fmt: skip
-
-
 def test_policies_fly_until_they_stop_and_are_compared_on_the_same_episodes():
     tables = []
     for name, policy in simple_policies(seed=0).items():
@@ -246,3 +176,22 @@ def test_a_simulator_with_other_words_is_refused(backbone, run_params, tmp_path)
     loop = Loop(5, 3.0, 3.0, requires_stop=True, wording=0)
     with pytest.raises(ValueError, match="cma was trained with 7 word vectors .* the 8 of"):
         roll_out_all(Talking(), backbone, {"cma": checkpoint}, Sight(48, 3, 1.0), loop, run_params)
+
+
+def test_what_all_features_of_a_place_have_in_common_changes_nothing(
+    backbone, run_params, tmp_path
+):
+    """Frozen features differ by a hundredth of what they share: policies see the hundredth."""
+    data = toy_data(tmp_path / "cache", num_flights=16)
+    reader = data.pictures.open()
+    keys = frame_keys(data.records)["key"].tolist()
+    stored = reader.read(reader.places(keys))
+    offset = np.linspace(-50, 50, stored[0].size, dtype=np.float32).reshape(stored[0].shape)
+    shifted = build_cache(FeatureStore(str(tmp_path / "other"), 1.0), {"kind": "shifted"}, keys,
+                          lambda i: stored[list(i)] * 3 + offset)  # fmt: skip
+    first, second = (
+        follow_both(train(d, backbone, run_params, tmp_path / n, epochs=1)[0], d, "test", 4,
+                    run_params)
+        for n, d in (("own", data), ("shifted", dataclasses.replace(data, pictures=shifted)))
+    )  # fmt: skip
+    assert np.allclose(first["progress"], second["progress"], atol=1e-3)

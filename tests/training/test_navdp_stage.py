@@ -23,6 +23,7 @@ from aquatint.models.teachers import TeacherSource
 from aquatint.params import OptimizerParams, StageParams
 from aquatint.training import fit as fit_module
 from aquatint.training.checkpoint import CheckpointMismatchError
+from aquatint.training.launch import launch
 from aquatint.training.navdp_evaluation import FanRule, evaluate_fans, predict_fans
 from aquatint.training.navdp_planners import ExpertPlanner, LinePlanner, LoopRule, lines
 from aquatint.training.navdp_rollout import compare_pairs, fly_all
@@ -206,6 +207,23 @@ def test_a_killed_training_goes_on_to_the_same_bits(data, run_params, tmp_path, 
     again, resumed = train(data, run, tmp_path / "killed")
     assert again.digest == whole.digest
     assert resumed["loss"].tolist() == history["loss"].tolist()
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(data, run_params, tmp_path):
+    """Also where the last batch of an epoch has one sample: the second process has none of it."""
+    found = []
+    for count in (1, 2):
+        run = run_params.model_copy(update={"num_processes": count})
+        states = TrainingStateFolder(str(tmp_path / str(count)))
+        chosen = plan(epochs=1)
+        size = len(NavDpSamples(data, LABELS, Choice("train"))) - 1
+        params = chosen.params.model_copy(update={"batch_size": size})
+        chosen = dataclasses.replace(chosen, params=params)
+        found.append(launch(train_policy, (chosen, data, EYES, run, states), run, tmp_path)[1])
+    names = [name for name in found[0] if name.startswith(("loss", "grad", "val"))]
+    assert len(found[0]) == 2
+    assert np.allclose(found[0][names], found[1][names], rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 @pytest.fixture(scope="module")

@@ -79,8 +79,10 @@ def test_configurations_are_checked_and_fit_the_engine():
     assert stated["cma"]["cma"]["train"]["inflection_weight"] == 3.2
     assert stated["cma"]["cma"]["train"]["optimizer"]["learning_rate"] == 1e-4
     assert stated["run"]["label"] == "first"
-    with pytest.raises(ValueError, match="cma, seq2seq"):
-        named.model_copy(update={"model_name": "rdp"}).recipe_parameters()
+    diffused = named.model_copy(update={"model_name": "rdp"}).recipe_parameters()
+    assert "inflection_weight" not in diffused["cma"]["rdp"]["train"]
+    with pytest.raises(ValueError, match="cma, seq2seq, rdp"):
+        named.model_copy(update={"model_name": "other"}).recipe_parameters()
     both = {"dataset_r2r_root_dir": "a", "lmdb_features_dir": "b"}
     with pytest.raises(ValidationError, match="two sources"):
         IlCfg(epochs=1, batch_size=1, lr=1.0, **both)

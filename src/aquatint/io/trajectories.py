@@ -237,6 +237,7 @@ class TownSimulatorDataset(FolderDataset):
         filepath: Folder below which the world is written.
         world: Arguments of ``aquatint.world.town_records.TownRecordsSpec``.
         split: Episodes of which split: ``val_seen`` or ``val_unseen``.
+        max_episodes: At most so many episodes, evenly over the towns; 0 for all.
         metadata: Kedro-Viz layer and other notes; not used here.
     """
 
@@ -246,10 +247,11 @@ class TownSimulatorDataset(FolderDataset):
         filepath: str,
         world: dict[str, Any],
         split: str = "val_unseen",
+        max_episodes: int = 0,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         folder, self._spec = _records_folder(filepath, world)
-        self._split = split
+        self._split, self._max_episodes = split, max_episodes
         super().__init__(filepath=folder, metadata=metadata)
 
     def load(self) -> Any:  # noqa: ANN401 - TownSimulator, of the world
@@ -257,12 +259,12 @@ class TownSimulatorDataset(FolderDataset):
         from aquatint.world.town_simulator import TownSimulator
 
         _ensure_records(self.folder, self._spec)
-        return TownSimulator(self.folder, self._spec, self._split)
+        return TownSimulator(self.folder, self._spec, self._split, self._max_episodes)
 
     @property
     def content_digest(self) -> str:
-        """The world's arguments, which are the folder's name, and the split."""
-        return f"{self.folder.name} {self._split}"
+        """The world's arguments, which are the folder's name, split and number of episodes."""
+        return f"{self.folder.name} {self._split} {self._max_episodes}"
 
     def _exists(self) -> bool:
         return True

@@ -46,3 +46,16 @@ def progress_error(predicted: Tensor, target: Tensor, is_step: Tensor) -> Tensor
     """Return the mean squared error of the progress of each episode, shape (B,)."""
     squared = (predicted - target) ** 2 * is_step
     return squared.sum(1) / is_step.sum(1).clamp(min=1)
+
+
+def mean_over_episodes(values: Tensor, is_step: Tensor) -> Tensor:
+    """Return the mean of each episode's steps, 0 for one without any, shape (B,).
+
+    Args:
+        values: Of the steps that exist, in the order of episodes and steps, shape (R,).
+        is_step: Whether a step exists, shape (B, T).
+    """
+    counts = is_step.sum(1)
+    episode = torch.arange(len(is_step), device=values.device).repeat_interleave(counts.long())
+    sums = values.new_zeros(len(is_step)).index_add(0, episode, values)
+    return sums / counts.clamp(min=1)

@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from aquatint.models.token_scaler import TokenScaler
+
 NO_ACTION = 4  # what stands before the first action
 
 
@@ -97,6 +99,9 @@ class ImitationPolicy(nn.Module):
         super().__init__()
         self.kind = kind
         self.vectors = nn.Embedding.from_pretrained(vectors, freeze=True, padding_idx=0)
+        # What all pictures have in common is most of a frozen feature, and says nothing.
+        self.rgb_scaler = TokenScaler(widths.num_rgb_places, widths.rgb_width)
+        self.depth_scaler = TokenScaler(widths.num_depth_places, widths.depth_width)
         is_cma = kind == "cma"
         self.text = nn.LSTM(
             widths.text_width, widths.text_hidden, batch_first=True, bidirectional=is_cma
@@ -135,6 +140,9 @@ class ImitationPolicy(nn.Module):
             seen: What was observed.
             states: States that an earlier call returned; None at the beginning of an episode.
         """
+        seen = seen._replace(
+            rgb=_by_place(self.rgb_scaler, seen.rgb), depth=_by_place(self.depth_scaler, seen.depth)
+        )
         words, is_word, whole = self._read(seen.tokens)
         parts = [
             self.rgb_pooled(seen.rgb.flatten(2)),
@@ -170,6 +178,11 @@ class ImitationPolicy(nn.Module):
             words, batch_first=True, total_length=tokens.shape[1]
         )
         return words, is_word, last[-1]
+
+
+def _by_place(scaler: TokenScaler, features: Tensor) -> Tensor:
+    """Scale features (B, T, N, D) by place."""
+    return scaler(features.flatten(0, 1)).unflatten(0, features.shape[:2])
 
 
 def _key_value(width: int, key: int, value: int) -> tuple[nn.Linear, nn.Linear]:

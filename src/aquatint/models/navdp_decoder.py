@@ -28,6 +28,7 @@ class TrajectoryDecoder(nn.Module):
         num_heads: Heads of each.
         feedforward_width: Width of their inner layer.
         dropout: Share of values dropped in training.
+        has_critic: Whether trajectories can be judged.
 
     References:
         Cai et al., "NavDP: Learning Sim-to-Real Navigation Diffusion Policy with Privileged
@@ -46,6 +47,7 @@ class TrajectoryDecoder(nn.Module):
         num_heads: int = 8,
         feedforward_width: int = 1536,
         dropout: float = 0.1,
+        has_critic: bool = True,
     ) -> None:
         super().__init__()
         if not 0 <= num_task_tokens <= num_condition_tokens:
@@ -65,11 +67,13 @@ class TrajectoryDecoder(nn.Module):
         self.blocks = nn.TransformerDecoder(block, num_blocks)
         self.norm = nn.LayerNorm(width)
         self.action_head = nn.Linear(width, action_width)
-        self.critic_head = nn.Linear(width, 1)
+        self.critic_head = nn.Linear(width, 1) if has_critic else None
         is_later = torch.ones(horizon, horizon, dtype=torch.bool).triu(1)
         self.register_buffer("_is_later", is_later, persistent=False)
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, condition: Tensor, shift: Tensor | None = None
+    ) -> Tensor:
         """Say which noise is in trajectories, or what they are without it.
 
         Which of both, training decides by ``Diffusion.prediction_type``.
@@ -78,11 +82,13 @@ class TrajectoryDecoder(nn.Module):
             noisy: Increments with noise, shape (B, H, A).
             timesteps: Of the diffusion, counted from 0, shape (B,).
             condition: Tokens, shape (B, C, D).
+            shift: What is added to the token of every step, shape (B, D); nothing by default.
 
         Returns:
             Noise or increments, shape (B, H, A).
         """
-        return self.action_head(self._decode(noisy, timesteps, condition, hides_task=False))
+        steps = self._decode(noisy, timesteps, condition, shift, hides_task=False)
+        return self.action_head(steps)
 
     def value(self, actions: Tensor, condition: Tensor) -> Tensor:
         """Judge clean trajectories by what is seen, whatever the task.
@@ -93,9 +99,14 @@ class TrajectoryDecoder(nn.Module):
 
         Returns:
             Values, the higher the better, shape (B,).
+
+        Raises:
+            ValueError: If the decoder was built without a critic.
         """
+        if self.critic_head is None:
+            raise ValueError("This decoder was built with has_critic false: it judges nothing.")
         timesteps = torch.zeros(len(actions), dtype=torch.long, device=actions.device)
-        steps = self._decode(actions, timesteps, condition, hides_task=True)
+        steps = self._decode(actions, timesteps, condition, None, hides_task=True)
         return self.critic_head(steps.mean(1)).squeeze(-1)
 
     def sample(
@@ -131,7 +142,13 @@ class TrajectoryDecoder(nn.Module):
         return self.value(samples.flatten(0, 1), repeated).unflatten(0, samples.shape[:2])
 
     def _decode(
-        self, actions: Tensor, timesteps: Tensor, condition: Tensor, *, hides_task: bool
+        self,
+        actions: Tensor,
+        timesteps: Tensor,
+        condition: Tensor,
+        shift: Tensor | None,
+        *,
+        hides_task: bool,
     ) -> Tensor:
         if condition.shape[1] != self.num_condition_tokens:
             raise ValueError(
@@ -144,6 +161,8 @@ class TrajectoryDecoder(nn.Module):
             # Left out instead of masked: the same numbers, and less to compute.
             memory = memory[:, self._num_hidden :]
         steps = self.action(actions) + self.step_places
+        if shift is not None:
+            steps = steps + shift[:, None]
         return self.norm(self.blocks(steps, memory, tgt_mask=self._is_later))
 
 

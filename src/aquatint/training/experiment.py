@@ -120,14 +120,16 @@ class ExpCfg(Params):
         Raises:
             ValueError: If ``model_name`` is none of the recipe's policies.
         """
-        policies = ("cma", "seq2seq")
+        policies = ("cma", "seq2seq", "rdp")
         if self.model_name not in policies:
             raise ValueError(
                 f"model_name must be one of {', '.join(policies)} for the recipe, got "
                 f"{self.model_name!r}; others are trained by training.trainer.PolicyTrainer."
             )
         stage = self.il.stage.model_dump(mode="json", exclude_defaults=True)
-        train = {**stage, "inflection_weight": self.il.inflection_weight_coef, **self.model}
+        # RDP learns increments of all steps alike.
+        weight = {"inflection_weight": self.il.inflection_weight_coef}
+        train = {**stage, **({} if self.model_name == "rdp" else weight), **self.model}
         return {
             "run": {"seed": self.seed, "num_processes": self.num_gpus, "label": self.name},
             "cma": {

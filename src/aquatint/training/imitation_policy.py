@@ -31,6 +31,23 @@ class Sight:
     max_depth_m: float
 
 
+def see(
+    simulator: NavigationSimulator,
+    agents: list[int],
+    encoder: ViewEncoder,
+    sight: Sight,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Features of what these agents see now, of pictures (B, 1, N, D) and depth (B, 1, M, E)."""
+    pixels, depth_m = simulator.observe(agents)
+    pictures = encoder(resized(pixels, sight.edge_px)).astype(np.float32)
+    grid = depth_grid(depth_m, sight.depth_grid, sight.max_depth_m)
+    return (
+        torch.from_numpy(pictures)[:, None].to(device),
+        torch.from_numpy(grid)[:, None].to(device),
+    )
+
+
 class ImitationActor:
     """A policy that acts.
 
@@ -59,16 +76,9 @@ class ImitationActor:
     @torch.inference_mode()
     def decide(self, simulator: NavigationSimulator, agents: list[int]) -> NDArray[np.int64]:
         """The most likely action of each of these agents."""
-        pixels, depth_m = simulator.observe(agents)
-        pictures = self._encoder(resized(pixels, self._sight.edge_px)).astype(np.float32)
-        grid = depth_grid(depth_m, self._sight.depth_grid, self._sight.max_depth_m)
+        rgb, depth = see(simulator, agents, self._encoder, self._sight, self._device)
         chosen = torch.tensor(agents, device=self._device)
-        seen = Observed(
-            torch.from_numpy(pictures)[:, None].to(self._device),
-            torch.from_numpy(grid)[:, None].to(self._device),
-            self._last[chosen][:, None],
-            self._tokens[chosen],
-        )
+        seen = Observed(rgb, depth, self._last[chosen][:, None], self._tokens[chosen])
         decided = self._policy(seen, self._states_of(chosen))
         actions = decided.logits[:, 0].argmax(-1)
         self._keep(chosen, decided.states)

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from aquatint.features.frozen import Encoding
 from aquatint.features.views import ViewEncoder
+from aquatint.metrics.paired import group_bootstrap_interval
 from aquatint.models.backbone import Backbone
 from aquatint.params import RunParams
 from aquatint.training.checkpoint import Checkpoint
@@ -25,6 +27,9 @@ from aquatint.training.navigation_rollout import (
     simple_policies,
 )
 from aquatint.training.precision import prepare_device
+from aquatint.training.rdp_policy import RdpActor
+from aquatint.training.rdp_stage import KIND as RDP
+from aquatint.training.rdp_stage import restore_rdp
 
 _MISLED = "_misled"
 
@@ -41,6 +46,14 @@ def _check_words(simulator: NavigationSimulator, name: str, checkpoint: Checkpoi
         )
 
 
+def _actor(
+    checkpoint: Checkpoint, encoder: ViewEncoder, sight: Sight, seed: int, device: torch.device
+) -> Policy:
+    if checkpoint.spec["kind"] == RDP:
+        return RdpActor(restore_rdp(checkpoint, device), checkpoint.spec, encoder, sight, seed)
+    return ImitationActor(restore_policy(checkpoint, device), encoder, sight, device)
+
+
 @dataclass(frozen=True)
 class Loop:
     """The closed loop.
@@ -50,14 +63,14 @@ class Loop:
         success_radius_m: Distance from the goal that counts as success.
         oracle_radius_m: The same for the nearest position of the path.
         requires_stop: Whether success needs the agent to stop by itself.
-        wording: Which of an episode's instructions.
+        wording: Which of an episode's instructions; None for each in its turn.
     """
 
     max_steps: int
     success_radius_m: float
     oracle_radius_m: float
     requires_stop: bool
-    wording: int
+    wording: int | None
 
 
 def roll_out_all(
@@ -79,7 +92,9 @@ def roll_out_all(
         run: Seed, device, threads.
 
     Returns:
-        Table of ``judge`` with ``policy``; summary and comparisons, as ``compare_policies`` gives.
+        Table of ``judge`` with ``policy`` and ``wording``; summary and comparisons, as
+        ``compare_policies`` gives, and ``wordings``, what the own
+        instruction is worth against another's, by wording.
     """
     for name, checkpoint in checkpoints.items():
         _check_words(simulator, name, checkpoint)
@@ -88,7 +103,7 @@ def roll_out_all(
     policies: dict[str, Policy] = dict(simple_policies(run.seed))
     pairs: dict[str, str] = {}
     for name, checkpoint in checkpoints.items():
-        actor = ImitationActor(restore_policy(checkpoint, device), encoder, sight, device)
+        actor = _actor(checkpoint, encoder, sight, run.seed, device)
         policies |= {name: actor, f"{name}{_MISLED}": actor}
         pairs |= {name: "forward", f"{name}{_MISLED}": name}
     tables = []
@@ -101,7 +116,46 @@ def roll_out_all(
             is_misled=name.endswith(_MISLED),
             description=f"flying {name}",
         )
+        told = {"policy": name, "wording": [row["wording"] for row in results]}
         radii = (loop.success_radius_m, loop.oracle_radius_m, loop.requires_stop)
-        tables.append(judge(results, *radii).assign(policy=name))
+        tables.append(judge(results, *radii).assign(**told))
     episodes = pd.concat(tables, ignore_index=True)
-    return episodes, compare_policies(episodes, pairs)
+    found = compare_policies(episodes, pairs)
+    return episodes, {**found, "wordings": _by_wording(episodes, list(checkpoints))}
+
+
+def _by_wording(episodes: pd.DataFrame, names: list[str]) -> dict[str, Any]:
+    """What an own instruction is worth against another episode's, by policy and wording.
+
+    Returns:
+        For each policy, for ``all`` and each wording: ``n``; ``success`` and ``error_m``, each with
+        ``own``, ``other``, their mean ``difference`` on the same episodes and its ``interval`` by
+        town.
+    """
+    found: dict[str, Any] = {}
+    for name in names:
+        own, other = (
+            episodes[episodes["policy"] == told].set_index("episode_id").sort_index()
+            for told in (name, f"{name}{_MISLED}")
+        )
+        parts = {"all": own.index == own.index}
+        parts |= {str(w): (own["wording"] == w).to_numpy() for w in sorted(own["wording"].unique())}
+        found[name] = {
+            wording: {
+                "n": int(chosen.sum()),
+                "success": _paired(own[chosen], other[chosen], "success"),
+                "error_m": _paired(own[chosen], other[chosen], "navigation_error_m"),
+            }
+            for wording, chosen in parts.items()
+        }
+    return found
+
+
+def _paired(own: pd.DataFrame, other: pd.DataFrame, metric: str) -> dict[str, Any]:
+    difference = (own[metric] - other[metric]).to_numpy(float)
+    return {
+        "own": float(own[metric].mean()),
+        "other": float(other[metric].mean()),
+        "difference": float(difference.mean()),
+        "interval": group_bootstrap_interval(difference, own["scene"].to_numpy()),
+    }

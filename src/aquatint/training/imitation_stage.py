@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from aquatint.collective import weigh
 from aquatint.data.flight_records import NUM_ACTIONS
 from aquatint.losses.imitation import (
     inflection_cross_entropy,
@@ -16,13 +17,20 @@ from aquatint.losses.imitation import (
     progress_error,
 )
 from aquatint.models.backbone import Backbone
-from aquatint.models.imitation import NO_ACTION, ImitationPolicy, PolicyWidths
+from aquatint.models.imitation import ImitationPolicy, PolicyWidths
 from aquatint.params import RunParams, StageParams
 from aquatint.training.checkpoint import Checkpoint, load_weights
 from aquatint.training.fit import fit
 from aquatint.training.imitation_evaluation import follow, step_metrics
-from aquatint.training.imitation_samples import ImitationData, ImitationSamples, observed
-from aquatint.training.lineage import conditions, fingerprint, stage_record, table_digest
+from aquatint.training.imitation_samples import (
+    ForgetfulSamples,
+    ImitationData,
+    ImitationSamples,
+    data_recipe,
+    observed,
+    scaled_by_place,
+)
+from aquatint.training.lineage import conditions, fingerprint, stage_record
 from aquatint.training.objective import Objective, Opening
 from aquatint.training.precision import prepare_device
 from aquatint.training.state import TrainingStateFolder
@@ -36,7 +44,8 @@ class ImitationPlan:
         kind: ``cma`` or ``seq2seq``.
         params: Epochs, batch size, rates, weights of ``action`` and ``progress``.
         inflection_weight: Weight of steps at which the action changes.
-        last_action_dropout: Share of steps that are not told the action before.
+        last_action_dropout: Share of steps that are not told the action before. An expert mostly
+            goes on as it did; who learns that never stops, nor looks.
         hidden: Width of the recurrent states.
     """
 
@@ -53,25 +62,18 @@ class ImitationLosses:
 
     Attributes:
         inflection_weight: Weight of steps at which the action changes.
-        last_action_dropout: Share of steps that are not told the action before. An expert mostly
-            goes on as it did; who learns that never stops, nor looks.
     """
 
     inflection_weight: float
-    last_action_dropout: float = 0.0
 
-    def __call__(self, model: ImitationPolicy, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def __call__(self, model: ImitationPolicy, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Return the mean over episodes of each term."""
-        seen = observed(batch)
-        if model.training and self.last_action_dropout:
-            kept = torch.rand(seen.last_actions.shape) >= self.last_action_dropout
-            last = seen.last_actions.where(kept.to(seen.last_actions.device), NO_ACTION)
-            seen = seen._replace(last_actions=last)
-        decided = model(seen)
+        decided = model(observed(batch))
         weights = inflection_weights(batch["actions"], batch["is_step"], self.inflection_weight)
         action = inflection_cross_entropy(decided.logits.float(), batch["actions"], weights)
         progress = progress_error(decided.progress.float(), batch["progress"], batch["is_step"])
-        return {"action": action.mean(), "progress": progress.mean()}
+        count = batch["num_counted"]
+        return {"action": weigh(action.mean(), count), "progress": weigh(progress.mean(), count)}
 
 
 def train_imitation(
@@ -87,9 +89,9 @@ def train_imitation(
         Checkpoint at the best macro-F1 of actions on the validation split, and the history, one row
         a step.
     """
-    samples = ImitationSamples(data, "train")
+    flights = ImitationSamples(data, "train")
     val = ImitationSamples(data, "val")
-    first = samples.batch(torch.tensor([0]))
+    first = flights.batch(torch.tensor([0]))
     widths = PolicyWidths(
         rgb_width=first["rgb"].shape[-1],
         num_rgb_places=first["rgb"].shape[-2],
@@ -101,8 +103,10 @@ def train_imitation(
     )
     spec = {"kind": plan.kind, "widths": asdict(widths)}
     torch.manual_seed(run.seed)
-    model = ImitationPolicy(plan.kind, torch.tensor(data.vectors, dtype=torch.float32), widths)
+    model = ImitationPolicy(plan.kind, data.vectors.clone(), widths)
+    fixed = scaled_by_place(model, flights)
     names = [name for name, _ in model.named_parameters() if not name.startswith("vectors.")]
+    samples = ForgetfulSamples(flights, plan.last_action_dropout, run.seed)
     device = prepare_device(run)
 
     def evaluate(trained: ImitationPolicy) -> dict[str, float]:
@@ -115,26 +119,26 @@ def train_imitation(
         }
 
     key = _training_key(plan, data, run)
-    losses = ImitationLosses(plan.inflection_weight, plan.last_action_dropout)
-    objective = Objective(samples, losses, evaluate)
+    objective = Objective(
+        samples,
+        ImitationLosses(plan.inflection_weight),
+        evaluate,
+        begin_epoch=samples.begin_epoch,
+        spans_ranks=True,
+    )
     opening = Opening({"policy": names}, lambda epoch: {"policy"})
     result = fit(model, objective, opening, plan.params, run, states.for_fingerprint(key))
     record = stage_record(plan.kind, plan.params, backbone, run, result)
-    fixed = {"vectors.weight": model.vectors.weight.detach().cpu()}
     checkpoint = Checkpoint({**fixed, **result.best_weights}, spec, {"training_key": key, **record})
     return checkpoint, pd.DataFrame(result.history)
 
 
 def _training_key(plan: ImitationPlan, data: ImitationData, run: RunParams) -> str:
     """Fingerprint of all that decides the weights; a state under another key is not resumed."""
-    tables = {name: table_digest(getattr(data, name).astype(str))
-              for name in ("records", "steps", "instructions")}  # fmt: skip
     return fingerprint(
         {
             "plan": {**vars(plan), "params": plan.params.model_dump(mode="json")},
-            "tables": tables,
-            "features": [data.pictures.digest, data.depth.digest],
-            "vectors": table_digest(pd.DataFrame(data.vectors)),
+            **data_recipe(data),
             **conditions(run, train_imitation),
         }
     )
@@ -145,7 +149,7 @@ def restore_policy(checkpoint: Checkpoint, device: str | torch.device) -> Imitat
     spec = checkpoint.spec
     widths = PolicyWidths(**spec["widths"])
     vectors = checkpoint.weights["vectors.weight"]
-    model = ImitationPolicy(spec["kind"], vectors, widths)
+    model = ImitationPolicy(spec["kind"], vectors.clone(), widths)
     load_weights(model, checkpoint.weights, f"The checkpoint of {spec['kind']}")
     return model.to(device).eval()
 

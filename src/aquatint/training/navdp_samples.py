@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from aquatint.collective import Share
 from aquatint.data.navdp_goals import MountedCamera, mark_goal, point_goal
 from aquatint.data.navdp_labels import (
     CriticRule,
@@ -214,15 +215,21 @@ class NavDpSamples:
             "noise": rng.standard_normal(shape, np.float32),
         }
 
-    def batch(self, positions: Tensor) -> dict[str, Any]:
+    def batch(self, positions: Tensor, share: Share | None = None) -> dict[str, Any]:
         """Return samples as tensors.
+
+        Args:
+            positions: Of a batch, shape (B,).
+            share: Which rows of it are wanted; all by default.
 
         Returns:
             ``rgb`` (B, M, N, E), ``depth`` (B, S, S), ``picture`` and ``goal_picture``
             (B, P, P, 3), ``goal_mark`` (B, P, P), ``point`` (B, 3), ``mixture`` (B,), ``actions``
             and ``rotated`` (B, H, 3), ``value`` and ``rotated_value`` (B,), ``imitates`` (B,),
-            ``noise`` (B, 2, H, 3), ``timesteps`` (B, 2).
+            ``noise`` (B, 2, H, 3), ``timesteps`` (B, 2); and ``num_counted``, the rows that count.
         """
+        if share is not None:
+            positions = positions[share.rows]
         rows = [self._sample(int(position)) for position in positions]
         tensors = {
             name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]
@@ -238,7 +245,8 @@ class NavDpSamples:
         for name in ("picture", "goal_picture"):
             pixels = self._readers["pictures"].read(tensors.pop(f"{name}_place").numpy())
             found[name] = torch.from_numpy(pixels)
-        return {**found, **tensors}
+        count = len(positions) if share is None or share.is_counted else 0
+        return {**found, **tensors, "num_counted": count}
 
     def _sample(self, position: int) -> dict[str, Any]:
         rule = self._rule

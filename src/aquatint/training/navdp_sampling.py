@@ -57,14 +57,15 @@ def sample_fan(
     """
     seen = model.see(batch["rgb"], batch["depth"])
     condition = model.condition(seen, model.slots_for(kind, batch))
-    actions = model.decoder.sample(model.diffusion, condition, start, _generators(start))
+    actions = model.decoder.sample(model.diffusion, condition, start, generators_of(start))
     return Fan(actions, model.decoder.values_of(actions, condition), seen)
 
 
-def _generators(start: Tensor) -> list[torch.Generator]:
-    """One source of ddpm's fresh noise for each trajectory, a function of its start alone.
+def generators_of(start: Tensor) -> list[torch.Generator]:
+    """Return one source of ddpm's fresh noise for each trajectory, a function of its start alone.
 
-    With one for all, a plan would depend on which other frames are in its batch.
+    Start noise has the shape (B, K, H, 3). With one for all, a plan would depend on which other
+    frames are in its batch.
     """
     seeds = start.flatten(0, 1).flatten(1)[:, 0].contiguous().view(torch.int32).tolist()
     return [torch.Generator(start.device).manual_seed(seed % 2**31) for seed in seeds]

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from aquatint.collective import weigh
 from aquatint.losses.navdp import denoising_error, squared_error
 from aquatint.models.navdp import NavDpPolicy
 from aquatint.models.teachers import TeacherSource
@@ -48,7 +49,7 @@ class NavDpPlan:
     num_val_samples: int
 
 
-def compute_navdp_losses(model: NavDpPolicy, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def compute_navdp_losses(model: NavDpPolicy, batch: dict[str, Any]) -> dict[str, Tensor]:
     """Return the terms of a batch, unweighted.
 
     ``action``: error of what is predicted, half without a goal and half with one. ``critic``: error
@@ -73,7 +74,7 @@ def compute_navdp_losses(model: NavDpPolicy, batch: dict[str, Tensor]) -> dict[s
     values = model.decoder.value(judged, torch.cat([without, without]))
     own, turned = values.float().chunk(2)
     image, pixel = model.image_aside(goals.image), model.pixel_aside(goals.pixel)
-    return {
+    terms = {
         # Equal halves: the mean over both is half of each.
         "action": denoising_error(predicted.float(), target, weights),
         "critic": squared_error(own, batch["value"])
@@ -81,6 +82,7 @@ def compute_navdp_losses(model: NavDpPolicy, batch: dict[str, Tensor]) -> dict[s
         "goal": 0.5 * squared_error(image.float(), batch["point"])
         + 0.5 * squared_error(pixel.float(), batch["point"]),
     }
+    return {name: weigh(term, batch["num_counted"]) for name, term in terms.items()}
 
 
 def build_policy(spec: Mapping[str, Any]) -> NavDpPolicy:
@@ -129,7 +131,11 @@ def train_policy(
 
     key = _training_key(plan, data, run)
     objective = Objective(
-        samples, compute_navdp_losses, _validation(val, plan, run), begin_epoch=begin_epoch
+        samples,
+        compute_navdp_losses,
+        _validation(val, plan, run),
+        begin_epoch=begin_epoch,
+        spans_ranks=True,
     )
     opening = Opening({"policy": names}, lambda epoch: {"policy"})
     result = fit(model, objective, opening, plan.params, run, states.for_fingerprint(key))

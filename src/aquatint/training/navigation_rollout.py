@@ -26,7 +26,9 @@ class NavigationSimulator(Protocol):
     def episode_ids(self) -> list[str]:
         """All episodes."""
 
-    def reset(self, episode_ids: list[str], wording: int = 0, *, is_misled: bool = False) -> None:
+    def reset(
+        self, episode_ids: list[str], wording: int | None = 0, *, is_misled: bool = False
+    ) -> None:
         """Begin these episodes; misled agents are told another episode's instruction."""
 
     def word_vectors(self) -> NDArray[Any]:
@@ -37,6 +39,9 @@ class NavigationSimulator(Protocol):
 
     def observe(self, agents: list[int]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         """Pixels (B, S, S, 3) and depth in metres (B, S, S) of these agents."""
+
+    def poses(self, agents: list[int]) -> NDArray[Any]:
+        """World x, y and heading of these agents, shape (B, 3)."""
 
     def expert_actions(self, agents: list[int]) -> NDArray[np.int64]:
         """What the expert, who knows the goal, would do, shape (B,)."""
@@ -101,7 +106,7 @@ def roll_out(
     policy: Policy,
     max_steps: int,
     *,
-    wording: int = 0,
+    wording: int | None = 0,
     is_misled: bool = False,
     description: str = "rolling out",
 ) -> list[dict[str, Any]]:
@@ -111,7 +116,7 @@ def roll_out(
         simulator: The world.
         policy: Who decides.
         max_steps: Longest episode in actions.
-        wording: Which of an episode's instructions.
+        wording: Which of an episode's instructions; None for each in its turn.
         is_misled: Whether agents are told the instruction of another episode.
         description: Label of the progress bar.
 

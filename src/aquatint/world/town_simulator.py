@@ -32,35 +32,49 @@ class TownSimulator:
         folder: Folder of the world.
         spec: Its specification.
         split: Which episodes: ``val_seen`` or ``val_unseen``.
+        max_episodes: At most so many, evenly over the towns; 0 for all.
     """
 
-    def __init__(self, folder: Path, spec: TownRecordsSpec, split: str) -> None:
+    def __init__(
+        self, folder: Path, spec: TownRecordsSpec, split: str, max_episodes: int = 0
+    ) -> None:
         path = raw_root(folder) / split / f"{split}.json.gz"
         content = json.loads(gzip.decompress(path.read_bytes()))
         self._spec, self._agent = spec, spec.agent
-        self._episodes = {episode["episode_id"]: episode for episode in content["episodes"]}
+        listed = content["episodes"]
+        if max_episodes and len(listed) > max_episodes:
+            kept = np.linspace(0, len(listed) - 1, max_episodes).round().astype(int)
+            listed = [listed[place] for place in kept]
+        self._episodes = {episode["episode_id"]: episode for episode in listed}
         words = content["instruction_vocab"]["word_list"]
         self._numbers = {word: number for number, word in enumerate(words)}
         self._vectors_file = raw_root(folder) / "embeddings.json.gz"
         self._runs: list[TownRun] = []
+        self._wordings: list[int] = []
 
     @property
     def episode_ids(self) -> list[str]:
         """Episodes of the split."""
         return list(self._episodes)
 
-    def reset(self, episode_ids: list[str], wording: int = 0, *, is_misled: bool = False) -> None:
+    def reset(
+        self, episode_ids: list[str], wording: int | None = 0, *, is_misled: bool = False
+    ) -> None:
         """Begin these episodes.
 
         Args:
             episode_ids: Which.
-            wording: Which of an episode's instructions.
+            wording: Which of an episode's instructions; None for each in its turn.
             is_misled: Whether each agent is told the instruction of another episode.
         """
         told = [self._other(own) for own in episode_ids] if is_misled else episode_ids
+        self._wordings = [
+            place % len(self._episodes[own]["instructions"]) if wording is None else wording
+            for place, own in enumerate(episode_ids)
+        ]
         self._runs = [
-            self._begin(self._episodes[own], self._episodes[other]["instructions"][wording])
-            for own, other in zip(episode_ids, told, strict=True)
+            self._begin(self._episodes[own], self._episodes[other]["instructions"][number])
+            for own, other, number in zip(episode_ids, told, self._wordings, strict=True)
         ]
 
     def _other(self, episode_id: str) -> str:
@@ -102,6 +116,11 @@ class TownSimulator:
         ]
         return np.stack([view.rgb for view in views]), np.stack([view.depth_m for view in views])
 
+    def poses(self, agents: list[int]) -> FloatArray:
+        """World x, y and heading of these agents, shape (B, 3)."""
+        states = (self._runs[number].states[-1] for number in agents)
+        return np.array([(state.x_m, state.y_m, state.heading_rad) for state in states])
+
     def expert_actions(self, agents: list[int]) -> NDArray[np.int64]:
         """What the expert, who knows the goal, would do now, shape (B,)."""
         return expert_actions([self._runs[number] for number in agents])
@@ -117,6 +136,7 @@ class TownSimulator:
                 "episode_id": run.episode["episode_id"],
                 "scene": f"scene_{run.episode['scene_number']:04d}",
                 "instruction": run.instruction,
+                "wording": wording,
                 "path": np.array([state.position for state in run.states]),
                 "reference": np.array(run.episode["reference_path"]),
                 "goal": np.array(run.episode["goals"][0]["position"]),
@@ -124,7 +144,7 @@ class TownSimulator:
                 "has_stopped": run.has_stopped,
                 "num_collisions": run.num_collisions,
             }
-            for run in self._runs
+            for run, wording in zip(self._runs, self._wordings, strict=True)
         ]
 
     def ground_map(self, episode_id: str) -> tuple[FloatArray, float]:

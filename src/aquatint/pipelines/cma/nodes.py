@@ -10,17 +10,19 @@ import pandas as pd
 from aquatint.data.sources import FlightRecordings
 from aquatint.features.cache import FeatureCache, FeatureStore
 from aquatint.models.backbone import Backbone
-from aquatint.params import LoopParams, RunParams
+from aquatint.params import RunParams
 from aquatint.pipelines.cma.params import (
     PolicyParams,
+    RdpParams,
     ReadingParams,
     ReportParams,
     SightParams,
+    TownLoopParams,
 )
 from aquatint.training.checkpoint import Checkpoint
 from aquatint.training.state import TrainingStateFolder
 
-POLICIES = ("cma", "seq2seq")
+POLICIES = ("cma", "seq2seq", "rdp")
 
 
 def read_recordings(
@@ -74,10 +76,12 @@ def bundle_flights(
     recordings: FlightRecordings,
 ) -> Any:  # noqa: ANN401 - ImitationData, whose module imports torch
     """Put tables, caches and word vectors together, as the library takes them."""
+    import torch
+
     from aquatint.data.flight_summary import read_vectors
     from aquatint.training.imitation_samples import ImitationData
 
-    vectors = read_vectors(Path(recordings.embeddings_file), instructions)
+    vectors = torch.from_numpy(read_vectors(Path(recordings.embeddings_file), instructions))
     return ImitationData(records, steps, instructions, pictures, depth, vectors)
 
 
@@ -91,6 +95,7 @@ def train_policy(
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train one policy on recorded flights."""
     from aquatint.training.imitation_stage import ImitationPlan, train_imitation
+    from aquatint.training.launch import launch
 
     plan = ImitationPlan(
         "cma" if kind == "cma" else "seq2seq",
@@ -99,7 +104,8 @@ def train_policy(
         params.last_action_dropout,
         params.hidden,
     )
-    return train_imitation(plan, bundle_flights(**data), backbone, run, states)
+    arguments = (plan, bundle_flights(**data), backbone, run, states)
+    return launch(train_imitation, arguments, run, Path(states.root))
 
 
 def train_cma(
@@ -122,6 +128,54 @@ def train_seq2seq(
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train the plain policy."""
     return train_policy(states, backbone, params, run, "seq2seq", **data)
+
+
+def train_rdp(
+    states: TrainingStateFolder,
+    backbone: Backbone,
+    params: RdpParams,
+    run: RunParams,
+    **data: Any,  # noqa: ANN401 - the arguments of bundle_flights
+) -> tuple[Checkpoint, pd.DataFrame]:
+    """Train the policy that diffuses increments."""
+    from aquatint.data.increments import IncrementRule
+    from aquatint.training.launch import launch
+    from aquatint.training.rdp_stage import RdpPlan
+    from aquatint.training.rdp_stage import train_rdp as train
+
+    model = params.model.model_dump()
+    model["decoder"]["horizon"] = params.increments.horizon
+    plan = RdpPlan(
+        params,
+        IncrementRule(**params.increments.model_dump()),
+        model,
+        params.untold_share,
+        params.last_action_dropout,
+        params.stop_threshold,
+        params.num_executed,
+        params.num_val_samples,
+    )
+    arguments = (plan, bundle_flights(**data), backbone, run, states)
+    return launch(train, arguments, run, Path(states.root))
+
+
+def follow_rdp(
+    checkpoint: Checkpoint,
+    params: RdpParams,
+    run: RunParams,
+    **data: Any,  # noqa: ANN401 - the arguments of bundle_flights
+) -> pd.DataFrame:
+    """Let RDP plan at every step of held-out flights, with own and with exchanged instructions."""
+    from aquatint.training.rdp_stage import follow_rdp_both
+
+    return follow_rdp_both(checkpoint, bundle_flights(**data), "test", params.batch_size, run)
+
+
+def evaluate_chunks(predictions: pd.DataFrame) -> dict[str, Any]:
+    """Judge actions and progress as ``evaluate_steps`` does, and the way of each chunk."""
+    from aquatint.training.rdp_evaluation import chunk_metrics
+
+    return {**evaluate_steps(predictions), "chunks": chunk_metrics(predictions)}
 
 
 def follow_flights(
@@ -148,8 +202,9 @@ def roll_out_policies(  # noqa: PLR0913 - one argument for each catalog entry
     backbone: Backbone,
     cma: Checkpoint,
     seq2seq: Checkpoint,
+    rdp: Checkpoint,
     sight: SightParams,
-    params: LoopParams,
+    params: TownLoopParams,
     run: RunParams,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Let every policy and what needs no training fly the same episodes."""
@@ -159,7 +214,7 @@ def roll_out_policies(  # noqa: PLR0913 - one argument for each catalog entry
     loop = Loop(params.max_steps, params.success_radius_m, params.oracle_radius_m,
                 params.requires_stop, params.wording)  # fmt: skip
     view = Sight(sight.edge_px, sight.depth_grid, sight.max_depth_m)
-    checkpoints = {"cma": cma, "seq2seq": seq2seq}
+    checkpoints = {"cma": cma, "seq2seq": seq2seq, "rdp": rdp}
     return roll_out_all(town, backbone, checkpoints, view, loop, run)
 
 

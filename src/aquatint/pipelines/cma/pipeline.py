@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from kedro.pipeline import Node, Pipeline
 
 from aquatint.nodes.graph import Part
@@ -20,14 +23,23 @@ _DATA = {
 }
 
 
+# What trains each policy, lets it follow held-out flights, and judges it.
+_FUNCTIONS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "cma": (nodes.train_cma, nodes.follow_flights, nodes.evaluate_steps),
+    "seq2seq": (nodes.train_seq2seq, nodes.follow_flights, nodes.evaluate_steps),
+    "rdp": (nodes.train_rdp, nodes.follow_rdp, nodes.evaluate_chunks),
+}
+
+
 def create_pipeline() -> Pipeline:
-    """Recordings to features, two policies, their evaluation step by step and in closed loop."""
+    """Recordings to features, three policies, their evaluation step by step and in closed loop."""
     return Pipeline(
         [
             *_data(Part("cma", "data")),
             *_features(Part("cma", "features")),
             *_policy(Part("cma", "cma")),
             *_policy(Part("cma", "seq2seq")),
+            *_policy(Part("cma", "rdp")),
             _rollout(Part("cma", "rollout")),
             *_reporting(Part("cma", "reporting")),
         ]
@@ -68,7 +80,7 @@ def _features(part: Part) -> list[Node]:
 
 
 def _policy(part: Part) -> list[Node]:
-    train = {"cma": nodes.train_cma, "seq2seq": nodes.train_seq2seq}[part.name]
+    train, follow, evaluate = _FUNCTIONS[part.name]
     settings = {"params": "params:train", "run": _RUN}
     return [
         part.node(
@@ -79,14 +91,14 @@ def _policy(part: Part) -> list[Node]:
             ["train", "gpu"],
         ),
         part.node(
-            nodes.follow_flights,
+            follow,
             f"follow_{part.name}",
             {**_DATA, **settings, "checkpoint": "checkpoint"},
             "predictions",
             ["eval", "gpu"],
         ),
         part.node(
-            nodes.evaluate_steps,
+            evaluate,
             f"evaluate_{part.name}",
             {"predictions": "predictions"},
             "metrics",
@@ -104,6 +116,7 @@ def _rollout(part: Part) -> Node:
             **_BACKBONE,
             "cma": "cma.checkpoint",
             "seq2seq": "seq2seq.checkpoint",
+            "rdp": "rdp.checkpoint",
             "sight": _SIGHT,
             "params": "params:loop",
             "run": _RUN,

@@ -148,6 +148,7 @@ def train_navdp(
     **data: Any,  # noqa: ANN401 - the arguments of bundle_paths
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train the policy and its critic."""
+    from aquatint.training.launch import launch
     from aquatint.training.navdp_stage import NavDpPlan, train_policy
 
     plan = NavDpPlan(
@@ -158,7 +159,8 @@ def train_navdp(
         params.sample_percent,
         params.num_val_samples,
     )
-    return train_policy(plan, bundle_paths(**data), encoder, run, states)
+    arguments = (plan, bundle_paths(**data), encoder, run, states)
+    return launch(train_policy, arguments, run, Path(states.root))
 
 
 def sample_trajectories(
