@@ -61,6 +61,9 @@ def test_the_dual_system_stands_on_the_system_2_that_is_there(root, ran_dual):
         metrics = catalog.load(f"dual_system.{name}.metrics")
         assert metrics["n"] > 0
         assert len(metrics["loss_by_time"]) == 5
+        # The recorded ways are those of an expert: nearly straight, so that lines beat standing.
+        assert metrics["straight_line"]["ade_m"] < 0.5 * metrics["standing_still"]["ade_m"]
+        assert checkpoint.weights["system1.scaler.std"].ne(1).all(), "statistics are kept"
     drift = catalog.load("dual_system.drift.metrics")
     assert -1 <= drift["least_cosine"] <= drift["cosine"] < 1 - 1e-7, "it was trained further"
     policies = catalog.load("dual_system.rollout.metrics")["policies"]

@@ -20,6 +20,7 @@ from aquatint.training.retrieval_losses import RetrievalLosses
 from aquatint.training.retrieval_predictions import predict_test
 from aquatint.training.retrieval_stage import train_retrieval
 from aquatint.training.state import TrainingStateFolder
+from aquatint.training.system2_stage import train_system2
 from aquatint.training.work_order import read_value, write_value
 
 CPU = torch.device("cpu")
@@ -54,6 +55,17 @@ def stage2_full_sharded(given, folder):
 
 def stage2_lora_sharded(given, folder):
     return train(given["lora"], given, folder, given["parent"], parallelism="fsdp2")
+
+
+def system2(given, folder):
+    """A navigation model, whose samples are dialogues of different lengths."""
+    navigation = given["navigation"]
+    run = given["run"].model_copy(update={"num_processes": collective.num_ranks()})
+    states = TrainingStateFolder(str(folder))
+    checkpoint, history = train_system2(
+        navigation["plan"], navigation["data"], navigation["backbone"], run, states
+    )
+    return checkpoint, history.to_dict(orient="list")
 
 
 def resumed(given, folder):
@@ -166,6 +178,7 @@ SCENARIOS = (
     stage2_full,
     stage2_full_sharded,
     stage2_lora_sharded,
+    system2,
     resumed,
     non_finite,
     frozen_moves,

@@ -8,9 +8,11 @@ from aquatint.io.pocket_recipe import PocketRecipe
 from aquatint.models.architectures import ARCHITECTURES
 from aquatint.models.pocket import qwen_config, random_qwen, train_tokenizer
 from aquatint.training.captioning import (
+    IGNORE_INDEX,
     CaptionedImages,
     CaptioningModel,
     CaptioningSamples,
+    Dialogue,
     captioning_losses,
 )
 from aquatint.training.image_words import UNKNOWN, ImageWords, WordReader, first_token_ids
@@ -67,6 +69,40 @@ def test_a_model_learns_which_word_lies_where(tokenizer):
         sum(losses.values()).backward()
         optimizer.step()
     assert float(losses["words"].detach()) < 0.1 * first
+
+
+def test_all_that_a_dialogue_answers_is_learned_and_nothing_it_gives(tokenizer):
+    further = [("<|im_start|>user\nblue", " a field"), (" red", " a")]
+    dialogue = Dialogue("a red", "field", True, further)
+    pixels = np.zeros((1, 24, 24, 3), dtype=np.uint8)
+    images = CaptionedImages(pixels, [["a field"]], [[dialogue]], dialogue_share=1.0)
+    samples = CaptioningSamples(images, tokenizer, 1, 80, 0, ARCHITECTURE)
+    batch = samples.batch(torch.tensor([0]))
+    ids, labels = batch["input_ids"][0], batch["labels"][0]
+    assert tokenizer.decode(ids) == "a redfield<|im_end|><|im_start|>user\nblue a field red a"
+    is_learned = labels != IGNORE_INDEX
+    assert (labels[is_learned] == ids[is_learned]).all()
+    assert tokenizer.decode(ids[is_learned]) == "field<|im_end|> a field a"
+
+
+def test_a_section_that_leaves_channels_out_is_refused(tokenizer):
+    sizes = {"width": 32, "num_blocks": 1, "image_size_px": 24, "patch_size_px": 12}
+    for section in ((4, 6, 5), (10, 6)):
+        with pytest.raises(ValueError, match="mrope_section must have three numbers"):
+            qwen_config(ARCHITECTURE, **sizes, tokenizer=tokenizer, mrope_section=section)
+
+
+def test_rows_and_columns_turn_fast_where_the_section_says_so(tokenizer):
+    """Channels of a longer section go around time, row and column again."""
+    sizes = {"width": 32, "num_blocks": 1, "image_size_px": 24, "patch_size_px": 12}
+    config = qwen_config(ARCHITECTURE, **sizes, tokenizer=tokenizer, rope_theta=1000.0,
+                         mrope_section=(0, 2, 2, 0, 1, 1, 10, 0, 0))  # fmt: skip
+    rope = random_qwen(ARCHITECTURE, config, 0).model.language_model.rotary_emb
+    for axis, channels in ((1, {0, 1, 4}), (2, {2, 3, 5})):
+        positions = torch.zeros(3, 1, 1)
+        positions[axis] = 1
+        cosines, _ = rope(torch.zeros(1), positions)
+        assert set(torch.nonzero(cosines[0, 0, :16] != 1)[:, 0].tolist()) == channels
 
 
 def test_a_weight_of_zero_leaves_the_address_as_it_was():

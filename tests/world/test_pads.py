@@ -32,6 +32,20 @@ def test_a_view_shows_each_pad_where_it_says():
     assert hits / len(places) > 0.9
 
 
+def test_views_show_several_pads_and_say_in_which_cell_each_lies():
+    views = list(view_pads(12, 96, 0, num_cells=4))
+    seen = [[place for place in view.places.values() if place] for view in views]
+    # The middle of a pad may lie behind a house.
+    assert sum(len(places) > 1 for places in seen) >= 10
+    for view in views:
+        expected = np.zeros((16, len(PAD_COLORS)), np.int8)
+        for word, color in enumerate(PAD_COLORS):
+            if view.places[color]:
+                row, column = view.places[color]
+                expected[row // 24 * 4 + column // 24, word] = 1
+        assert (view.word_cells == expected).all()
+
+
 @pytest.fixture
 def simulator(pad_world):
     folder, spec = pad_world

@@ -108,7 +108,8 @@ class BackboneDataset(AbstractDataset[Any, Backbone]):
                 return build_pocket(Path(self._filepath), self._pocket_recipe()), "pocket"
 
     def _pocket_recipe(self) -> PocketRecipe:
-        return PocketRecipe(**self._recipe, architecture=self._architecture)
+        section = {key: tuple(v) for key, v in self._recipe.items() if key == "mrope_section"}
+        return PocketRecipe(**{**self._recipe, **section}, architecture=self._architecture)
 
     def save(self, data: Any) -> NoReturn:  # noqa: ANN401 - Kedro's signature
         """Refuse: a pretrained model is an input.

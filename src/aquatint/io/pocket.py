@@ -33,7 +33,8 @@ def pocket_digest(recipe: PocketRecipe) -> str:
     # Left out at their defaults: the address of a model that was built before them stays.
     later = {"architecture": "internvl", "num_inspections": 0, "num_flights": 0,
              "num_visual_questions": 0, "weight_scale": 1.0, "num_pointings": 0,
-             "rope_theta": 1e4, "word_weight": 0.0}  # fmt: skip
+             "rope_theta": 1e4, "word_weight": 0.0, "num_key_value_heads": 0,
+             "num_vision_blocks": 0, "mrope_section": (4, 6, 6)}  # fmt: skip
     content = {key: v for key, v in asdict(recipe).items() if later.get(key, ...) != v}
     if recipe.architecture != "internvl":
         # Sums of another order than those of transformers' convolution.
@@ -99,7 +100,14 @@ def _random_model(recipe: PocketRecipe, architecture: Architecture, tokenizer: A
     }
     if architecture.name == "internvl":
         return random_internvl(internvl_config(**sizes), recipe.seed)
-    config = qwen_config(architecture, **sizes, rope_theta=recipe.rope_theta)
+    config = qwen_config(
+        architecture,
+        **sizes,
+        rope_theta=recipe.rope_theta,
+        mrope_section=recipe.mrope_section,
+        num_key_value_heads=recipe.num_key_value_heads,
+        num_vision_blocks=recipe.num_vision_blocks,
+    )
     model = random_qwen(architecture, config, recipe.seed)
     for parameter in model.parameters():
         if parameter.ndim == 2 and recipe.weight_scale != 1:

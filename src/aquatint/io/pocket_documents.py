@@ -35,7 +35,9 @@ def tokenizer_texts(images: Any, recipe: PocketRecipe) -> list[str]:  # noqa: AN
         from aquatint.data.navigation_prompts import example_texts
 
         texts += _INSTRUCTION_REPEATS * example_texts()
-        texts += [d.question.rpartition("user")[2] for of in images.dialogues for d in of]
+        pointings = [dialogue for of_image in images.dialogues for dialogue in of_image]
+        texts += [dialogue.question.rpartition("user")[2] for dialogue in pointings]
+        texts += ["".join(given + said for given, said in d.further) for d in pointings]
     return texts
 
 

@@ -59,10 +59,11 @@ def _questions_of(view: Any, architecture_name: str) -> list[Any]:  # noqa: ANN4
 
 # Of documents about pads: the others describe the aerial world.
 _POINTING_SHARE = 0.95
+_OTHERS = "And the others?"
 
 
 def with_pointings(pixels: list[Any], texts: list[list[str]], recipe: PocketRecipe) -> Any:  # noqa: ANN401
-    """Add views of landing pads, and questions at which pixel one is, or on which side.
+    """Add views of several landing pads, and questions at which pixel one is.
 
     As large models learn it from boxes and points in pixels of the image. Whether to fly, to turn
     or to stop, nothing here says.
@@ -72,39 +73,58 @@ def with_pointings(pixels: list[Any], texts: list[list[str]], recipe: PocketReci
         texts: Their texts.
         recipe: Of the pocket backbone.
     """
-    from aquatint.data.navigation_prompts import CONJUNCTIONS, user_turn, write_pixel
-    from aquatint.training.captioning import CaptionedImages, Dialogue
+    from aquatint.training.captioning import CaptionedImages
+    from aquatint.training.image_words import UNKNOWN, ImageWords
+    from aquatint.world.flight_sites import PAD_COLORS
     from aquatint.world.pad_views import view_pads
+
+    edge = recipe.image_size_px
+    num_cells = edge // recipe.patch_size_px // 2
+    views = list(view_pads(recipe.num_pointings, edge, recipe.seed, num_cells))
+    words = None
+    if recipe.word_weight:
+        colors = tuple(PAD_COLORS)
+        unknown = np.full((len(pixels), num_cells**2, len(colors)), UNKNOWN, dtype=np.int8)
+        targets = np.concatenate([unknown, np.stack([view.word_cells for view in views])])
+        words = ImageWords(colors, targets)
+    rng = np.random.default_rng([recipe.seed, 67])
+    return CaptionedImages(
+        np.stack([*pixels, *(view.pixels for view in views)]),
+        [*texts, *([_describe(view.places)] for view in views)],
+        [
+            *([] for _ in texts),
+            *(_pointings(number, view.places, recipe, rng) for number, view in enumerate(views)),
+        ],
+        _POINTING_SHARE,
+        words,
+    )
+
+
+def _pointings(
+    number: int, places: dict[str, Any], recipe: PocketRecipe, rng: np.random.Generator
+) -> list[Any]:
+    """Ask for each pad that is seen; the places of the others are told behind the answer.
+
+    Each behind its own color, in any order: there a small model learns to find a word's place in
+    the image some hundred steps before it can do so from a question in front of the image.
+    """
+    from aquatint.data.navigation_prompts import CONJUNCTIONS, user_turn, write_pixel
+    from aquatint.training.captioning import Dialogue
 
     architecture = require_architecture(recipe.architecture)
     marks = architecture.image_start + architecture.image_token + architecture.image_end
-    views = list(view_pads(recipe.num_pointings, recipe.image_size_px, recipe.seed))
-
-    def question(number: int, color: str) -> str:
-        words = CONJUNCTIONS[number % len(CONJUNCTIONS)]
-        return user_turn(f"{words} this view. Point to the {color} pad and stop. {marks}")
-
-    dialogues = []
-    for number, view in enumerate(views):
-        # Each that is seen, so that colors must be told apart; none for a view without any.
-        asked = [
-            (color, write_pixel(*place))
-            for color, place in view.places.items()
-            if place is not None
-        ]
-        dialogues.append(
-            [
-                Dialogue(question(number + place, color), answer, True)
-                for place, (color, answer) in enumerate(asked)
-            ]
-        )
-    captions = [[_describe(view.places)] for view in views]
-    return CaptionedImages(
-        np.stack([*pixels, *(view.pixels for view in views)]),
-        [*texts, *captions],
-        [*([] for _ in texts), *dialogues],
-        _POINTING_SHARE,
-    )
+    said = {
+        color: "none" if place is None else write_pixel(*place) for color, place in places.items()
+    }
+    dialogues: list[Dialogue] = []
+    for color in (color for color, place in places.items() if place is not None):
+        words = CONJUNCTIONS[(number + len(dialogues)) % len(CONJUNCTIONS)]
+        question = user_turn(f"{words} this view. Point to the {color} pad and stop. {marks}")
+        others = rng.permutation([other for other in said if other != color]).tolist()
+        further = [(f" {other}", f" {said[other]}.") for other in others]
+        first = (user_turn(_OTHERS) + further[0][0], further[0][1])
+        dialogues.append(Dialogue(question, said[color], True, [first, *further[1:]]))
+    return dialogues
 
 
 def _describe(places: dict[str, Any]) -> str:

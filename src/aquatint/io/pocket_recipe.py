@@ -34,7 +34,13 @@ class PocketRecipe:
         rope_theta: Base of the language model's rotary positions; small models over few image
             tokens need a small one to tell places apart.
         word_weight: Weight of the loss by which each image token learns which words lie in its
-            area; 0 leaves it out. For worlds that say so (``num_visual_questions``).
+            area; 0 leaves it out. For worlds that say so (``num_visual_questions``,
+            ``num_pointings``).
+        num_key_value_heads: Of the language model; 0 for a third of its heads, at least one.
+        num_vision_blocks: Blocks of the vision tower; 0 for ``num_blocks``.
+        mrope_section: Channels of half a head's width that turn with a token's time, row and
+            column, fastest first; a longer list goes around again. Channels that turn fast tell
+            places apart, slow ones are what a content is found by.
     """
 
     width: int
@@ -58,3 +64,6 @@ class PocketRecipe:
     num_pointings: int = 0
     rope_theta: float = 1e4
     word_weight: float = 0.0
+    num_key_value_heads: int = 0
+    num_vision_blocks: int = 0
+    mrope_section: tuple[int, ...] = (4, 6, 6)

@@ -112,3 +112,7 @@ class DualSystem(nn.Module):
     def trained_names(self) -> list[str]:
         """Names of all parameters but the frozen ones."""
         return [n for n, _ in self.named_parameters() if not n.startswith("language_model.")]
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Statistics of latents by name: no parameters, but part of every checkpoint."""
+        return {f"system1.scaler.{n}": value for n, value in self.system1.scaler.named_buffers()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aquatint.models.architectures import ARCHITECTURES, Architecture
@@ -173,6 +173,9 @@ def qwen_config(  # noqa: PLR0913 - flat arguments, each one a size
     patch_size_px: int,
     tokenizer: Qwen2Tokenizer,
     rope_theta: float = 1e4,
+    mrope_section: Sequence[int] = (4, 6, 6),
+    num_key_value_heads: int = 0,
+    num_vision_blocks: int = 0,
 ) -> PreTrainedConfig:
     """Return the configuration of a small Qwen2-VL or Qwen2.5-VL.
 
@@ -186,17 +189,30 @@ def qwen_config(  # noqa: PLR0913 - flat arguments, each one a size
         rope_theta: Base of the language model's rotary positions. With the usual 10,000 and heads
             of 32, the channels of an image's columns turn by 0.01 rad over four tokens: no head of
             a small model can tell left from right. With 5 they turn by 1 rad.
+        mrope_section: Channels of half a head's width that turn with time, row and column, fastest
+            first. transformers goes around again where there are more than three: with zeros in
+            between, rows and columns take the fast channels, and the slow ones stay still over an
+            image, so that a content is found wherever it lies.
+        num_key_value_heads: Of the language model; 0 for a third of its heads, at least one.
+        num_vision_blocks: Of the vision tower; 0 for ``num_blocks``.
 
     Raises:
-        ValueError: If the patch grid is not whole and even, or ``width`` is no multiple of 32.
+        ValueError: If the patch grid is not whole and even, ``width`` is no multiple of 32, or
+            ``mrope_section`` does not share out half a head's width in whole rounds of three.
     """
     import transformers
 
     _check_sizes(width, image_size_px, patch_size_px)
-    # Temporal, height and width share of half a head's width, as in the published 16, 24, 24.
-    rope = {"rope_type": "default", "rope_theta": rope_theta, "mrope_section": [4, 6, 6]}
+    if sum(mrope_section) != _HEAD_WIDTH // 2 or len(mrope_section) % 3:
+        raise ValueError(
+            f"mrope_section must have three numbers, or six and so on, that sum to "
+            f"{_HEAD_WIDTH // 2}, got {list(mrope_section)}."
+        )
+    # Temporal, height and width share of half a head's width; published: 16, 24, 24.
+    rope = {"rope_type": "default", "rope_theta": rope_theta, "mrope_section": list(mrope_section)}
+    depth = num_vision_blocks or num_blocks
     vision: dict[str, Any] = {
-        "depth": num_blocks,
+        "depth": depth,
         "num_heads": width // _HEAD_WIDTH,
         "patch_size": patch_size_px,
         "spatial_merge_size": 2,
@@ -210,7 +226,7 @@ def qwen_config(  # noqa: PLR0913 - flat arguments, each one a size
             "out_hidden_size": width,
             "intermediate_size": 4 * width,
             "window_size": 4 * patch_size_px,
-            "fullatt_block_indexes": [num_blocks - 1],
+            "fullatt_block_indexes": [depth - 1],
         }
     marks = {
         "image_token_id": architecture.image_token,
@@ -222,8 +238,10 @@ def qwen_config(  # noqa: PLR0913 - flat arguments, each one a size
         "qwen2_vl": transformers.Qwen2VLConfig,
         "qwen2_5_vl": transformers.Qwen2_5_VLConfig,
     }[architecture.name]
+    text = _text_config(width, num_blocks, 2048, rope, tokenizer)
+    text["num_key_value_heads"] = num_key_value_heads or text["num_key_value_heads"]
     return config_class(
-        text_config=_text_config(width, num_blocks, 2048, rope, tokenizer),
+        text_config=text,
         vision_config=vision,
         tie_word_embeddings=True,
         **{key: tokenizer.convert_tokens_to_ids(token) for key, token in marks.items()},

@@ -13,6 +13,7 @@ from aquatint.models.flow_matching import FlowMatching
 from aquatint.models.navdp_decoder import TrajectoryDecoder
 from aquatint.models.nextdit import TrajectoryNextDit
 from aquatint.models.patch_encoder import PatchEncoder
+from aquatint.models.token_scaler import TokenScaler
 
 BackendName = Literal["nextdit_async", "nextdit", "navdp_async"]
 BACKENDS: tuple[BackendName, ...] = ("nextdit_async", "nextdit", "navdp_async")
@@ -113,6 +114,7 @@ class System1(nn.Module):
     ) -> None:
         super().__init__()
         self.backend, self.horizon = backend, horizon
+        self.scaler = TokenScaler(num_latents, latent_width)
         self.latents = nn.Sequential(
             nn.Linear(latent_width, width), nn.GELU(), nn.Linear(width, width)
         )
@@ -164,7 +166,7 @@ class System1(nn.Module):
         Returns:
             Shape (B, C, D).
         """
-        goal = self.latents(latents)
+        goal = self.latents(self.scaler(latents))
         if self.backend == "navdp_async":
             weights = self.attention(goal).softmax(1)
             goal = (weights * goal).sum(1, keepdim=True)

@@ -102,6 +102,7 @@ def way_table(metrics: Mapping[str, dict[str, Any]]) -> Table:
     first = metrics["nextdit_async"]
     rows.append(Row("train ways' mean, always", _way_cells(first["mean_way"])))
     rows.append(Row("standing still", _way_cells(first["standing_still"])))
+    rows.append(Row("straight line to the labelled place", _way_cells(first["straight_line"])))
     note = (
         "Mean of all sampled trajectories against the recorded way to the goal: mean (ADE) and "
         "last (FDE) distance, turn of the last point; the best of all samples. Below ADE: its "

@@ -168,12 +168,12 @@ def answer_table(metrics: dict[str, Any]) -> Table:
             *_pixel_cells(found["pixels"]),
         ]
         rows.append(Row(words, cells))
-    head = ["held-out frames", "kind right", "stop precision, recall", "turns exact", "invalid",
+    head = ["held-out frames", "kind right", "stops", "turns exact", "invalid",
             "pixel error", "within 5 %", "within 10 %"]  # fmt: skip
     note = (
         "Pixels: after the arrow down, which is given; distances to the goal that depth and poses "
-        "give, their median, and hits within shares of the image's diagonal. Turns: the whole "
-        "string of arrows."
+        "give, their median, and hits within shares of the image's diagonal. Stops: precision, and "
+        "recall below it. Turns: the whole string of arrows."
     )
     return Table(head, rows, note)
 
@@ -280,6 +280,7 @@ def _draw_training(history: pd.DataFrame) -> go.Figure:
             scored = history.dropna(subset=[name])
             figure.add_scatter(x=scored["step"], y=scored[name], mode="lines+markers", name=label,
                                line={"color": color, "width": 1.8}, row=2, col=1)  # fmt: skip
+    figure.update_yaxes(type="log", row=1, col=1)
     figure.update_yaxes(range=[0, 1], row=2, col=1)
     figure.update_xaxes(title="step", row=2, col=1)
     return figure

@@ -26,17 +26,20 @@ _DIALOGUE_SHARE = 2 / 3
 
 
 class Dialogue(NamedTuple):
-    """A question and its answer; only the answer is learned.
+    """A question and its answer; only what is answered is learned.
 
     Attributes:
         question: The dialogue up to the answer, the marks of an image in it or not.
         answer: The answer.
         has_image: Whether the image belongs into it.
+        further: What goes on behind the answer, in pairs of a text that is given and one that is
+            learned: much to learn from one image.
     """
 
     question: str
     answer: str
     has_image: bool
+    further: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -112,9 +115,9 @@ class CaptioningSamples:
         # A function of seed and positions: a resumed training sees the same documents.
         rng = np.random.default_rng([self._seed, *positions.tolist()])
         for position in positions.tolist():
-            prefix, body, has_image = self._document(position, rng)
-            documents.append((prefix + body)[: self._max_tokens])
-            labels.append(([IGNORE_INDEX] * len(prefix) + body)[: self._max_tokens])
+            ids, learned, has_image = self._document(position, rng)
+            documents.append(ids[: self._max_tokens])
+            labels.append(learned[: self._max_tokens])
             with_image.append(has_image)
         rows = positions[torch.tensor(with_image)].numpy()
         words = self._images.words
@@ -130,20 +133,25 @@ class CaptioningSamples:
     def _document(
         self, position: int, rng: np.random.Generator
     ) -> tuple[list[int], list[int], bool]:
-        """What is given, what is learned, and whether the image is among what is given."""
+        """Ids of a document, its labels, and whether the image is among what is given."""
         dialogues = self._images.dialogues[position] if self._images.dialogues else ()
         if dialogues and rng.random() < self._images.dialogue_share:
             chosen = dialogues[int(rng.integers(len(dialogues)))]
-            return (
-                self._with_image(chosen.question),
-                [*self._tokenizer(chosen.answer)["input_ids"], self._eos],
-                chosen.has_image,
-            )
+            ids = self._with_image(chosen.question)
+            answer = [*self._tokenizer(chosen.answer)["input_ids"], self._eos]
+            labels = [IGNORE_INDEX] * len(ids) + answer
+            ids += answer
+            for given, learned in chosen.further:
+                first, second = (self._tokenizer(text)["input_ids"] for text in (given, learned))
+                ids += first + second
+                labels += [IGNORE_INDEX] * len(first) + second
+            return ids, labels, chosen.has_image
         has_image = bool(rng.random() < _IMAGE_SHARE)
         texts = self._ids[position]
         order = rng.permutation(len(texts))[: 1 if has_image else 2]
         body = [token for i in order for token in (*texts[i], self._eos)]
-        return self._prefix if has_image else [], body, has_image
+        prefix = self._prefix if has_image else []
+        return prefix + body, [IGNORE_INDEX] * len(prefix) + body, has_image
 
     def _with_image(self, question: str) -> list[int]:
         """Ids of a question, its one image token repeated as often as the image has tokens."""

@@ -111,7 +111,8 @@ def trajectory_metrics(table: pd.DataFrame, fixed: np.ndarray | None = None) -> 
 
     Args:
         table: Table of ``predict_trajectories``.
-        fixed: One trajectory (H, 3) that is judged instead of all predictions.
+        fixed: One trajectory (H, 3), or one for each row (N, H, 3), that is judged instead of the
+            predictions.
 
     Returns:
         ``ade_m`` with its interval by scene, ``fde_m``, ``heading_error_rad`` of the last point,
@@ -166,7 +167,8 @@ def evaluate_trajectories(
 
     Returns:
         ``trajectory_metrics`` of the predictions; the same of ``mean_way`` (of the train split's
-        goal frames, always) and ``standing_still``; ``loss_by_time``.
+        goal frames, always), ``standing_still`` and ``straight_line`` (to the place that the
+        label's pixel shows, which a depth camera tells); ``loss_by_time``.
     """
     train = TrajectorySamples(data, "train", False, 1, 0, _MOST_FOR_MEAN)
     ways = [train.actions_of(i, int(row["frame"])) for i, row in enumerate(train.rows)]
@@ -175,8 +177,18 @@ def evaluate_trajectories(
         **trajectory_metrics(predictions),
         "mean_way": trajectory_metrics(predictions, mean_way),
         "standing_still": trajectory_metrics(predictions, np.zeros_like(mean_way)),
+        "straight_line": trajectory_metrics(predictions, _straight_lines(predictions, data)),
         "loss_by_time": losses.to_dict(orient="records"),
     }
+
+
+def _straight_lines(predictions: pd.DataFrame, data: TrajectoryData) -> np.ndarray:
+    """From each predicted frame straight to its sample's goal, shape (N, H, 3)."""
+    test = TrajectorySamples(data, "test", False, 1, 0)
+    positions = {row["sample_id"]: position for position, row in enumerate(test.rows)}
+    ids, frames = predictions["sample_id"].tolist(), predictions["frame"].tolist()
+    lines = [test.line_of(positions[i], frame) for i, frame in zip(ids, frames, strict=True)]
+    return decode_trajectory(np.stack(lines), data.rule.scale)
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -23,6 +24,9 @@ from aquatint.training.precision import prepare_device
 from aquatint.training.state import TrainingStateFolder
 from aquatint.training.system2_stage import restore_system2
 from aquatint.training.trajectory_samples import TrajectoryData, TrajectorySamples
+
+_STATISTICS_SAMPLES = 256
+_STATISTICS_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def train_dual(
     def evaluate(trained: DualSystem) -> dict[str, float]:
         return validation_error(trained, val, plan.params.batch_size, plan.num_samples, run.seed)
 
+    fit_latent_scales(model, train)
     groups = {"system1": model.trained_names}
     objective = Objective(
         train, trajectory_losses, evaluate, begin_epoch=train.begin_epoch, spans_ranks=True
@@ -117,13 +122,34 @@ def train_dual(
     record = stage_record(plan.backend, plan.params, backbone, run, result)
     lineage = {"training_key": key, **record, "parents": [f"system2@{system2.digest}"],
                "num_train_samples": len(train)}  # fmt: skip
-    return _checkpoint(result, spec, lineage), pd.DataFrame(result.history)
+    fixed = {name: tensor.detach().cpu().clone() for name, tensor in model.statistics().items()}
+    return _checkpoint(result, fixed, spec, lineage), pd.DataFrame(result.history)
 
 
-def _checkpoint(result: FitResult, spec: dict[str, Any], lineage: dict[str, Any]) -> Checkpoint:
+@torch.no_grad()
+def fit_latent_scales(model: DualSystem, samples: TrajectorySamples) -> None:
+    """Centre and scale latents by what fresh queries find in an even sample of the train split.
+
+    Latents of different dialogues differ by a small part of their norm. The queries train on, so
+    that this is where System 1 begins, not what it stays at.
+    """
+    chosen = np.unique(np.linspace(0, len(samples) - 1, _STATISTICS_SAMPLES).astype(np.int64))
+    found = []
+    for start in range(0, len(chosen), _STATISTICS_BATCH):
+        memory = samples.memory(chosen[start : start + _STATISTICS_BATCH].tolist())
+        moved = Memory(*(value.to(model.queries.device) for value in memory))
+        found.append(model.latents(moved).float())
+    latents = torch.cat(found)
+    is_pad = torch.zeros(latents.shape[:2], dtype=torch.bool, device=latents.device)
+    model.system1.scaler.fit(latents, is_pad)
+
+
+def _checkpoint(
+    result: FitResult, fixed: dict[str, Tensor], spec: dict[str, Any], lineage: dict[str, Any]
+) -> Checkpoint:
     is_last_best = result.best_weights is result.last_weights
-    last = {} if is_last_best else result.last_weights
-    return Checkpoint(result.best_weights, spec, lineage, last)
+    last = {} if is_last_best else {**fixed, **result.last_weights}
+    return Checkpoint({**fixed, **result.best_weights}, spec, lineage, last)
 
 
 def dual_spec(plan: DualPlan, data: TrajectoryData, system2: Checkpoint) -> dict[str, Any]:
@@ -185,8 +211,8 @@ def restore_dual(
             "or pin the System 2 that it knows with --load-versions."
         )
     model = build_dual(backbone, system2, checkpoint.spec, run)
-    own = dict(model.named_parameters())
-    wanted = set(model.trained_names)
+    own = dict(model.named_parameters()) | model.statistics()
+    wanted = set(model.trained_names) | set(model.statistics())
     differing = sorted(wanted ^ set(checkpoint.weights)) or [
         name for name in sorted(wanted) if own[name].shape != checkpoint.weights[name].shape
     ]

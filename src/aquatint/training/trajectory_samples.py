@@ -177,6 +177,12 @@ class TrajectorySamples:
         end = int(row["frame"]) + int(row["goal_offset"])
         return encode_trajectory(self._places[row["flight_id"]][frame : end + 1], self._data.rule)
 
+    def line_of(self, position: int, frame: int) -> NDArray[np.float64]:
+        """The straight line from a frame to the place that a sample's pixel shows, shape (H, 3)."""
+        row = self.rows[position]
+        ends = [frame, int(row["frame"]) + int(row["goal_offset"])]
+        return encode_trajectory(self._places[row["flight_id"]][ends], self._data.rule)
+
     def batch(self, positions: Tensor, share: Share | None = None) -> dict[str, Any]:
         """Return dialogues, pictures, ways and noise, padded to the most frames.
 

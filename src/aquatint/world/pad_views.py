@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +14,16 @@ from aquatint.geometry.poses import project_points
 from aquatint.world.arrays import Rng
 from aquatint.world.flight_sites import PAD_COLORS, Pad
 from aquatint.world.pads import make_pad_town
+from aquatint.world.scenes import Scene
 from aquatint.world.town_agent import AgentSpec, AgentState, camera_pose, look
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # Towns of no recipe: theirs count up from 0.
 _FIRST_SEED = 2_000_000_000
 _VIEWS_PER_TOWN = 16
+# Between the towns that are tried for one number: no other number's.
+_RETRY_STRIDE = 100_000
+_MAX_TRIES = 200
 _REACH_M = (1.0, 34.0)
 
 
@@ -29,40 +34,84 @@ class PadView(NamedTuple):
         pixels: uint8, shape (S, S, 3).
         places: Row and column of each pad's middle by color, counted from 0; None for a pad that
             is elsewhere, and for colors that no pad of the town has.
+        word_cells: 1 where a pad's middle lies in a cell of a grid, int8, row by row, shape
+            (cells, colors), in the order of ``places``.
     """
 
     pixels: NDArray[np.uint8]
     places: dict[str, tuple[int, int] | None]
+    word_cells: NDArray[np.int8]
 
 
-def view_pads(num_views: int, size_px: int, seed: int) -> Iterator[PadView]:
-    """Yield views of pad towns from both of an agent's cameras.
+def view_pads(num_views: int, size_px: int, seed: int, num_cells: int = 4) -> Iterator[PadView]:
+    """Yield views of pad towns from both of an agent's cameras, two pads or more in each.
+
+    Of a single pad a color would be no more than a habit of speech: it could be found without.
 
     Args:
         num_views: How many.
         size_px: Edge of a view.
         seed: Decides them.
+        num_cells: Cells of ``PadView.word_cells`` along an edge.
     """
     spec = AgentSpec(size_px=size_px)
     rng = np.random.default_rng([seed, 98])
     for number in tqdm(range(num_views), desc="viewing pads", disable=None, leave=False):
         if number % _VIEWS_PER_TOWN == 0:
-            town_seed = _FIRST_SEED + 1_000_000 * seed + number // _VIEWS_PER_TOWN
-            scene, _, pads = make_pad_town(
-                town_seed, spec.altitude_m, spec.clearance_m, spec.radius_m
-            )
-        state = _stand(pads[int(rng.integers(len(pads)))], rng)
-        pitch = (spec.pitch_deg, spec.look_down_deg)[int(rng.integers(2))]
+            scene, pads = _make_town(seed, number // _VIEWS_PER_TOWN, spec)
+        state, pitch = _look_at_several(pads, spec, rng)
         view = look(scene, state, spec, pitch)
         places: dict[str, tuple[int, int] | None] = dict.fromkeys(PAD_COLORS)
-        for pad in pads:
-            point = np.array([[pad.x_m, pad.y_m, 0.0]])
-            pose = camera_pose(state, spec, pitch).astype(np.float64)
-            x, y, depth = project_points(point, pose, spec.intrinsics.astype(np.float64))[0]
-            if depth > 0 and 0 <= x < size_px and 0 <= y < size_px:
+        for pad, (x, y, depth) in zip(pads, _project(pads, state, spec, pitch), strict=True):
+            if _is_inside(x, y, depth, size_px):
                 is_seen = abs(view.depth_m[int(y), int(x)] - depth) < 1.0
                 places[pad.color] = (int(y), int(x)) if is_seen else None
-        yield PadView(view.rgb, places)
+        yield PadView(view.rgb, places, _cells(places, size_px, num_cells))
+
+
+def _make_town(seed: int, number: int, spec: AgentSpec) -> tuple[Scene, tuple[Pad, ...]]:
+    """The town of this number, or the next one with room for two pads."""
+    first = _FIRST_SEED + 1_000_000 * seed + number
+    for town_seed in itertools.count(first, _RETRY_STRIDE):
+        scene, _, pads = make_pad_town(town_seed, spec.altitude_m, spec.clearance_m, spec.radius_m)
+        if len(pads) > 1:
+            break
+    return scene, pads
+
+
+def _look_at_several(pads: Sequence[Pad], spec: AgentSpec, rng: Rng) -> tuple[AgentState, float]:
+    """A place and a camera's pitch from which the middles of two pads lie in the view."""
+    for _ in range(_MAX_TRIES):
+        state = _stand(pads[int(rng.integers(len(pads)))], rng)
+        pitch = (spec.pitch_deg, spec.look_down_deg)[int(rng.integers(2))]
+        places = _project(pads, state, spec, pitch)
+        if sum(_is_inside(x, y, depth, spec.size_px) for x, y, depth in places.tolist()) > 1:
+            break
+    return state, pitch
+
+
+def _project(
+    pads: Sequence[Pad], state: AgentState, spec: AgentSpec, pitch: float
+) -> NDArray[np.float64]:
+    """Column, row and depth of each pad's middle, shape (P, 3)."""
+    points = np.array([[pad.x_m, pad.y_m, 0.0] for pad in pads])
+    pose = camera_pose(state, spec, pitch).astype(np.float64)
+    return project_points(points, pose, spec.intrinsics.astype(np.float64))
+
+
+def _is_inside(x: float, y: float, depth: float, size_px: int) -> bool:
+    return depth > 0 and 0 <= x < size_px and 0 <= y < size_px
+
+
+def _cells(
+    places: Mapping[str, tuple[int, int] | None], size_px: int, num_cells: int
+) -> NDArray[np.int8]:
+    found = np.zeros((num_cells**2, len(places)), dtype=np.int8)
+    for word, place in enumerate(places.values()):
+        if place is not None:
+            row, column = (at * num_cells // size_px for at in place)
+            found[row * num_cells + column, word] = 1
+    return found
 
 
 def _stand(pad: Pad, rng: Rng) -> AgentState:
