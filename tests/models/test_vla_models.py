@@ -284,6 +284,24 @@ def test_acting_twice_on_the_same_start_gives_the_same_chunk():
         assert torch.equal(policy.act(batch), policy.act(batch))
 
 
+def test_a_policy_acts_on_the_mean_of_its_samples():
+    sizes = {"num_train_timesteps": 20, "num_inference_steps": 3, "prediction_type": "sample"}
+    one = small_policy("diffusion", diffusion=sizes)
+    many = small_policy("diffusion", diffusion={**sizes, "num_averaged": 64})
+    many.load_state_dict(one.state_dict())
+    batch, draws = small_batch(), []
+    with torch.inference_mode():
+        for seed in range(64):
+            noise = torch.randn(
+                batch["start_noise"].shape, generator=torch.Generator().manual_seed(seed)
+            )
+            draws.append(one.act({**batch, "start_noise": noise}))
+        found, expected = many.act(batch), torch.stack(draws).mean(0)
+    spread = torch.stack(draws).std(0).mean()
+    assert spread > 0
+    assert (found - expected).abs().mean() < 0.4 * spread
+
+
 def test_the_state_encoder_reads_every_moment():
     encoder = StateEncoder(4, widths=(8,), num_heads=2, num_blocks=1, out_width=5).eval()
     states = torch.randn(2, 3, 4)
