@@ -3,7 +3,8 @@
 ``python kill_at_writes.py <pipeline> <data_root> <log> [tag]``: one line ``<phase> <name>`` a kill
 goes to the log. The runs are forks of one process that has imported everything, so that many fit
 into a test. Phases are before, within and after a write, or those in AQUATINT_KILL_PHASES; ``one``
-takes all for checkpoints and one of the three, drawn by its name, for every other write.
+takes all for what a training hands over, checkpoint and history, and one of the three, drawn by
+its name, for every other write.
 """
 
 import os
@@ -32,8 +33,8 @@ def phases_of(name):
     """Instants of a write at which to kill."""
     if PHASES != ["one"]:
         return PHASES
-    is_checkpoint = "/checkpoint" in name
-    return ALL_PHASES if is_checkpoint else (ALL_PHASES[zlib.crc32(name.encode()) % 3],)
+    is_handed_over = "/checkpoint" in name or "/history.parquet" in name
+    return ALL_PHASES if is_handed_over else (ALL_PHASES[zlib.crc32(name.encode()) % 3],)
 
 
 class KillingWrites:

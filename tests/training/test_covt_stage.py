@@ -356,5 +356,5 @@ def test_losses_of_a_batch_without_an_anchor_are_zero_and_in_the_graph(covt_data
     model, _ = build_thoughts(covt_data.backbone, spec, run_params)
     plain = [i for i in range(len(samples)) if not samples.exchange(i).anchors][:2]
     terms = ThoughtLosses([n for n, _ in NUM_TOKENS])(model, samples.batch(torch.tensor(plain)))
-    assert all(float(terms[name]) == 0 for name, _ in NUM_TOKENS)
+    assert all(float(terms[name].detach()) == 0 for name, _ in NUM_TOKENS)
     assert all(terms[name].requires_grad or True for name, _ in NUM_TOKENS)

@@ -1,5 +1,6 @@
-"""What a pocket backbone reads about sparse scenes: questions as dialogues, answers as a text."""
+"""What a pocket backbone is asked about sparse scenes and about landing pads."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from aquatint.models.architectures import require_architecture
 # Of documents about sparse scenes; the others describe them. Enough to know how a question is
 # answered; to answer well is what the recipe's stages are for.
 _QUESTION_SHARE = 0.1
+# Of documents about pads: the others describe the aerial world.
+_POINTING_SHARE = 0.95
+_OTHERS = "And the others?"
 
 
 def with_questions(pixels: list[Any], texts: list[list[str]], recipe: PocketRecipe) -> Any:  # noqa: ANN401
@@ -21,24 +25,31 @@ def with_questions(pixels: list[Any], texts: list[list[str]], recipe: PocketReci
         recipe: Of the pocket backbone.
     """
     from aquatint.training.captioning import CaptionedImages
-    from aquatint.training.image_words import UNKNOWN, ImageWords
     from aquatint.world.visual_views import CELL_WORDS, ask_about_scenes
 
-    edge = recipe.image_size_px
-    num_cells = edge // recipe.patch_size_px // 2
-    views = list(ask_about_scenes(recipe.num_visual_questions, edge, recipe.seed, num_cells))
-    words = None
-    if recipe.word_weight:
-        unknown = np.full((len(pixels), num_cells**2, len(CELL_WORDS)), UNKNOWN, dtype=np.int8)
-        targets = np.concatenate([unknown, np.stack([view.word_cells for view in views])])
-        words = ImageWords(CELL_WORDS, targets)
+    sizes = (recipe.num_visual_questions, recipe.image_size_px, recipe.seed)
+    views = list(ask_about_scenes(*sizes, _num_cells(recipe)))
     return CaptionedImages(
         np.stack([*pixels, *(view.pixels for view in views)]),
         [*texts, *([*view.captions] for view in views)],
         [*([] for _ in texts), *(_questions_of(view, recipe.architecture) for view in views)],
         _QUESTION_SHARE,
-        words,
+        _image_words(CELL_WORDS, len(pixels), views) if recipe.word_weight else None,
     )
+
+
+def _num_cells(recipe: PocketRecipe) -> int:
+    """Image tokens along an edge: both Qwens make one of two by two patches."""
+    return recipe.image_size_px // recipe.patch_size_px // 2
+
+
+def _image_words(words: Sequence[str], num_unknown: int, views: Sequence[Any]) -> Any:  # noqa: ANN401
+    """What lies where in the views; of the images before them nothing is known."""
+    from aquatint.training.image_words import UNKNOWN, ImageWords
+
+    known = np.stack([view.word_cells for view in views])
+    unknown = np.full((num_unknown, *known.shape[1:]), UNKNOWN, dtype=np.int8)
+    return ImageWords(tuple(words), np.concatenate([unknown, known]))
 
 
 def _questions_of(view: Any, architecture_name: str) -> list[Any]:  # noqa: ANN401 - light signature
@@ -57,11 +68,6 @@ def _questions_of(view: Any, architecture_name: str) -> list[Any]:  # noqa: ANN4
     return [*asked, *read]
 
 
-# Of documents about pads: the others describe the aerial world.
-_POINTING_SHARE = 0.95
-_OTHERS = "And the others?"
-
-
 def with_pointings(pixels: list[Any], texts: list[list[str]], recipe: PocketRecipe) -> Any:  # noqa: ANN401
     """Add views of several landing pads, and questions at which pixel one is.
 
@@ -74,19 +80,11 @@ def with_pointings(pixels: list[Any], texts: list[list[str]], recipe: PocketReci
         recipe: Of the pocket backbone.
     """
     from aquatint.training.captioning import CaptionedImages
-    from aquatint.training.image_words import UNKNOWN, ImageWords
     from aquatint.world.flight_sites import PAD_COLORS
     from aquatint.world.pad_views import view_pads
 
-    edge = recipe.image_size_px
-    num_cells = edge // recipe.patch_size_px // 2
-    views = list(view_pads(recipe.num_pointings, edge, recipe.seed, num_cells))
-    words = None
-    if recipe.word_weight:
-        colors = tuple(PAD_COLORS)
-        unknown = np.full((len(pixels), num_cells**2, len(colors)), UNKNOWN, dtype=np.int8)
-        targets = np.concatenate([unknown, np.stack([view.word_cells for view in views])])
-        words = ImageWords(colors, targets)
+    sizes = (recipe.num_pointings, recipe.image_size_px, recipe.seed)
+    views = list(view_pads(*sizes, _num_cells(recipe)))
     rng = np.random.default_rng([recipe.seed, 67])
     return CaptionedImages(
         np.stack([*pixels, *(view.pixels for view in views)]),
@@ -96,7 +94,7 @@ def with_pointings(pixels: list[Any], texts: list[list[str]], recipe: PocketReci
             *(_pointings(number, view.places, recipe, rng) for number, view in enumerate(views)),
         ],
         _POINTING_SHARE,
-        words,
+        _image_words(tuple(PAD_COLORS), len(pixels), views) if recipe.word_weight else None,
     )
 
 
