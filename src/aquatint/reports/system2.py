@@ -280,7 +280,8 @@ def _draw_training(history: pd.DataFrame) -> go.Figure:
             scored = history.dropna(subset=[name])
             figure.add_scatter(x=scored["step"], y=scored[name], mode="lines+markers", name=label,
                                line={"color": color, "width": 1.8}, row=2, col=1)  # fmt: skip
-    figure.update_yaxes(type="log", row=1, col=1)
+    # A tick for each power of ten: in between they would stand in one another.
+    figure.update_yaxes(type="log", dtick=1, row=1, col=1)
     figure.update_yaxes(range=[0, 1], row=2, col=1)
     figure.update_xaxes(title="step", row=2, col=1)
     return figure
