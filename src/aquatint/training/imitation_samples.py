@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -135,20 +135,32 @@ def _some(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
     return rows.iloc[places].reset_index(drop=True)
 
 
-class ForgetfulSamples:
-    """Samples for training: some steps are not told the action before.
+class FlightSamples(Protocol):
+    """Flights with their instructions, in batches."""
 
-    Which ones is a function of seed, epoch and sample, so that it depends on no batch, process or
+    def __len__(self) -> int:
+        """Number of samples of an epoch."""
+
+    def identify(self, positions: Tensor) -> list[str]:
+        """Return the ids of the instructions."""
+
+    def batch(self, positions: Tensor, share: Share | None = None) -> dict[str, Any]:
+        """Return a batch; on several ranks each takes its ``share``."""
+
+
+class DrawnSamples:
+    """Samples of which something is drawn anew in every epoch.
+
+    Every draw is a function of seed, epoch and sample, so that it depends on no batch, process or
     resume.
 
     Args:
         samples: Flights.
-        dropout: Share of the steps.
         seed: Of every draw.
     """
 
-    def __init__(self, samples: ImitationSamples, dropout: float, seed: int) -> None:
-        self._samples, self._dropout, self._seed, self._epoch = samples, dropout, seed, 0
+    def __init__(self, samples: FlightSamples, seed: int) -> None:
+        self._samples, self._seed, self._epoch = samples, seed, 0
 
     def __len__(self) -> int:
         """Number of samples of an epoch."""
@@ -162,15 +174,29 @@ class ForgetfulSamples:
         """Return the ids of the instructions."""
         return self._samples.identify(positions)
 
+    def _rng(self, position: int, *draw: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, self._epoch, position, 94, *draw])
+
+
+class ForgetfulSamples(DrawnSamples):
+    """Samples for training: some steps are not told the action before.
+
+    Args:
+        samples: Flights.
+        dropout: Share of the steps.
+        seed: Of every draw.
+    """
+
+    def __init__(self, samples: ImitationSamples, dropout: float, seed: int) -> None:
+        super().__init__(samples, seed)
+        self._dropout = dropout
+
     def batch(self, positions: Tensor, share: Share | None = None) -> dict[str, Any]:
         """Return what ``ImitationSamples.batch`` does, some of ``last_actions`` left out."""
         batch = self._samples.batch(positions, share)
         rows = positions if share is None else positions[share.rows]
         length = batch["last_actions"].shape[1]
-        drawn = [
-            np.random.default_rng([self._seed, self._epoch, position, 94]).random(length)
-            for position in rows.tolist()
-        ]
+        drawn = [self._rng(position).random(length) for position in rows.tolist()]
         is_kept = torch.from_numpy(np.stack(drawn) >= self._dropout)
         batch["last_actions"] = batch["last_actions"].where(is_kept, NO_ACTION)
         return batch

@@ -11,7 +11,12 @@ from torch import Tensor
 from aquatint.collective import Share
 from aquatint.data.increments import IncrementRule, chunk_ahead, motion_of, past_of
 from aquatint.models.rdp import Journey
-from aquatint.training.imitation_samples import ImitationData, ImitationSamples, padded
+from aquatint.training.imitation_samples import (
+    DrawnSamples,
+    ImitationData,
+    ImitationSamples,
+    padded,
+)
 
 
 class RdpSamples:
@@ -82,11 +87,8 @@ def journey(batch: dict[str, Tensor]) -> Journey:
     return Journey(batch["rgb"], batch["depth"], batch["past"], batch["motion"], batch["tokens"])
 
 
-class NoisySamples:
+class NoisySamples(DrawnSamples):
     """Samples for training: with noise, timesteps, and which steps are not told everything.
-
-    Every draw is a function of seed, epoch and sample, so that it depends on no batch, process or
-    resume.
 
     Args:
         samples: Flights.
@@ -104,20 +106,8 @@ class NoisySamples:
         past_dropout: float,
         seed: int,
     ) -> None:
-        self._samples, self._num_timesteps = samples, num_timesteps
-        self._shares, self._seed, self._epoch = (untold_share, past_dropout), seed, 0
-
-    def __len__(self) -> int:
-        """Number of samples of an epoch."""
-        return len(self._samples)
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Draw anew."""
-        self._epoch = epoch
-
-    def identify(self, positions: Tensor) -> list[str]:
-        """Return the ids of the instructions."""
-        return self._samples.identify(positions)
+        super().__init__(samples, seed)
+        self._num_timesteps, self._shares = num_timesteps, (untold_share, past_dropout)
 
     def batch(self, positions: Tensor, share: Share | None = None) -> dict[str, Any]:
         """Return samples with ``noise`` (B, T, H, 3), ``timesteps`` and ``is_told`` (B, T)."""
@@ -131,7 +121,7 @@ class NoisySamples:
 
     def _draw(self, position: int, shape: torch.Size) -> dict[str, np.ndarray]:
         # One generator for each draw: its first values do not depend on how far others are padded.
-        rngs = [np.random.default_rng([self._seed, self._epoch, position, 94, i]) for i in range(4)]
+        rngs = [self._rng(position, draw) for draw in range(4)]
         untold, forgetful = self._shares
         return {
             "noise": rngs[0].standard_normal(tuple(shape), np.float32),
