@@ -7,7 +7,6 @@ import torch
 
 from aquatint.models.answering import AnsweringModel, add_lora
 from aquatint.params import OptimizerParams, StageParams
-from aquatint.training import fit as fit_module
 from aquatint.training.answering_export import export_adapter, merge_answering
 from aquatint.training.answering_inference import Decoding, predict, predict_without_images
 from aquatint.training.answering_losses import AnswerLosses
@@ -25,6 +24,7 @@ from aquatint.training.launch import launch
 from aquatint.training.objective import Objective
 from aquatint.training.state import TrainingStateFolder
 from inspection_fixture import CLASS_MAP, NAMES, toy_data
+from killed import killed_after
 
 DECODING = Decoding("score", "mean", 8, 8)
 LORA = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0}
@@ -112,24 +112,14 @@ def test_the_same_seed_gives_the_same_weights(inspection_data, run_params, tmp_p
 
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 5])
 def test_a_killed_training_ends_like_one_that_nobody_touched(
-    stop_after, inspection_data, run_params, tmp_path, monkeypatch
+    stop_after, inspection_data, run_params, tmp_path
 ):
     """With dropout: the generators go on too."""
     lora = {**LORA, "lora_dropout": 0.1}
     run = run_params.model_copy(update={"save_state_every_steps": 1})
     whole, history = train(inspection_data, run, tmp_path / "whole", lora=lora)
-    take, steps = fit_module._take_step, []
-
-    def stop(loop, positions):
-        if len(steps) == stop_after:
-            raise KeyboardInterrupt
-        steps.append(1)
-        return take(loop, positions)
-
-    monkeypatch.setattr(fit_module, "_take_step", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_after(stop_after):
         train(inspection_data, run, tmp_path / "parts", lora=lora)
-    monkeypatch.setattr(fit_module, "_take_step", take)
     resumed, again = train(inspection_data, run, tmp_path / "parts", lora=lora)
     assert resumed.digest == whole.digest
     pd.testing.assert_frame_equal(again, history)

@@ -10,7 +10,6 @@ from aquatint.data.visual_thought_prompts import anchor_tokens
 from aquatint.models.answering import IGNORE_INDEX
 from aquatint.models.backbone import Backbone, folder_digest
 from aquatint.params import OptimizerParams, StageParams
-from aquatint.training import fit as fit_module
 from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError
 from aquatint.training.covt_curriculum import Curriculum
 from aquatint.training.covt_losses import ThoughtLosses
@@ -32,6 +31,7 @@ from aquatint.training.covt_stage import (
 from aquatint.training.launch import launch
 from aquatint.training.state import TrainingStateFolder
 from covt_fixture import IMAGE_PX, NUM_TOKENS, first_turns
+from killed import killed_after
 
 WEIGHTS = {"next_token": 1.0, "sam": 1.0, "depth": 0.005, "dino": 0.5, "pidinet": 1.0,
            "siglip": 5.0, "metaclip": 5.0}  # fmt: skip
@@ -185,25 +185,12 @@ def test_anchors_end_where_text_alone_is_learned(covt_data, run_params, tmp_path
     assert (held[4:] == 0).all()
 
 
-def test_a_killed_training_ends_like_one_that_nobody_touched(
-    covt_data, run_params, tmp_path, monkeypatch
-):
+def test_a_killed_training_ends_like_one_that_nobody_touched(covt_data, run_params, tmp_path):
     """With dropout and across a change of stage: generators, rate and curriculum go on."""
     run = run_params.model_copy(update={"save_state_every_steps": 1})
     whole, history = train(covt_data, run, tmp_path / "whole")
-    calls = {"count": 0}
-    original = fit_module._take_step
-
-    def stop_after_three(*arguments):
-        calls["count"] += 1
-        if calls["count"] > 3:
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    monkeypatch.setattr(fit_module, "_take_step", stop_after_three)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_after(3):
         train(covt_data, run, tmp_path / "cut")
-    monkeypatch.undo()
     resumed, again = train(covt_data, run, tmp_path / "cut")
     assert resumed.digest == whole.digest
     assert history.equals(again)

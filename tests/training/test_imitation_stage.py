@@ -11,7 +11,6 @@ from aquatint.data.flight_records import NUM_ACTIONS
 from aquatint.features.cache import FeatureStore, build_cache
 from aquatint.features.flights import frame_keys
 from aquatint.params import OptimizerParams, StageParams
-from aquatint.training import fit as fit_module
 from aquatint.training.checkpoint import CheckpointMismatchError
 from aquatint.training.imitation_evaluation import evaluate_predictions, step_metrics
 from aquatint.training.imitation_policy import Sight
@@ -31,6 +30,7 @@ from aquatint.training.navigation_rollout import (
 )
 from aquatint.training.state import TrainingStateFolder
 from imitation_fixture import Corridor, toy_data
+from killed import killed_after
 
 
 def plan(kind="cma", epochs=25, **changes):
@@ -71,27 +71,12 @@ def test_it_learns_what_only_pictures_show(backbone, run_params, tmp_path):
     assert found["misled"]["fall"] == 0
 
 
-class Killed(BaseException):
-    """Stands for kill -9: nothing may catch it and clean up."""
-
-
-def test_a_killed_training_goes_on_to_the_same_bits(backbone, run_params, tmp_path, monkeypatch):
+def test_a_killed_training_goes_on_to_the_same_bits(backbone, run_params, tmp_path):
     data = toy_data(tmp_path / "cache", num_flights=16)
     run = run_params.model_copy(update={"save_state_every_steps": 1})
     whole, history = train(data, backbone, run, tmp_path / "whole", epochs=3)
-    steps = {"left": 4}
-    step = fit_module._take_step
-
-    def killing(loop, positions):
-        if steps["left"] == 0:
-            raise Killed
-        steps["left"] -= 1
-        return step(loop, positions)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "_take_step", killing)
-        with pytest.raises(Killed):
-            train(data, backbone, run, tmp_path / "killed", epochs=3)
+    with killed_after(4):
+        train(data, backbone, run, tmp_path / "killed", epochs=3)
     again, resumed = train(data, backbone, run, tmp_path / "killed", epochs=3)
     assert again.digest == whole.digest
     assert resumed["loss"].tolist() == history["loss"].tolist()

@@ -21,7 +21,6 @@ from aquatint.metrics.trajectories import (
 )
 from aquatint.models.teachers import TeacherSource
 from aquatint.params import OptimizerParams, StageParams
-from aquatint.training import fit as fit_module
 from aquatint.training.checkpoint import CheckpointMismatchError
 from aquatint.training.launch import launch
 from aquatint.training.navdp_evaluation import FanRule, evaluate_fans, predict_fans
@@ -37,6 +36,7 @@ from aquatint.training.navdp_stage import (
     train_policy,
 )
 from aquatint.training.state import TrainingStateFolder
+from killed import killed_after
 from navdp_fixture import rule, write_groups
 
 SIGHT = FrameSight(token_grid=2, depth_px=12, picture_px=12, min_depth_m=0.1, max_depth_m=40.0)
@@ -184,26 +184,11 @@ def test_paths_that_collide_teach_no_action(data):
     assert model.decoder.critic_head.weight.grad.abs().max() > 0
 
 
-class Killed(BaseException):
-    """Stands for kill -9: nothing may catch it and clean up."""
-
-
-def test_a_killed_training_goes_on_to_the_same_bits(data, run_params, tmp_path, monkeypatch):
+def test_a_killed_training_goes_on_to_the_same_bits(data, run_params, tmp_path):
     run = run_params.model_copy(update={"save_state_every_steps": 1})
     whole, history = train(data, run, tmp_path / "whole")
-    steps = {"left": 3}
-    step = fit_module._take_step
-
-    def killing(loop, positions):
-        if steps["left"] == 0:
-            raise Killed
-        steps["left"] -= 1
-        return step(loop, positions)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "_take_step", killing)
-        with pytest.raises(Killed):
-            train(data, run, tmp_path / "killed")
+    with killed_after(3):
+        train(data, run, tmp_path / "killed")
     again, resumed = train(data, run, tmp_path / "killed")
     assert again.digest == whole.digest
     assert resumed["loss"].tolist() == history["loss"].tolist()

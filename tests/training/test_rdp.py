@@ -12,7 +12,6 @@ from aquatint.features.views import ViewEncoder
 from aquatint.models.rdp import Journey, RecurrentDiffusionPolicy
 from aquatint.params import OptimizerParams, StageParams
 from aquatint.pipelines.cma.nodes import evaluate_chunks
-from aquatint.training import fit as fit_module
 from aquatint.training.checkpoint import CheckpointMismatchError
 from aquatint.training.imitation_evaluation import step_metrics
 from aquatint.training.imitation_policy import Sight
@@ -30,6 +29,7 @@ from aquatint.training.rdp_stage import (
 )
 from aquatint.training.state import TrainingStateFolder
 from imitation_fixture import Corridor, toy_data
+from killed import killed_after
 
 RULE = IncrementRule(4, 2, step_m=2.5, turn_rad=np.radians(15), motion_scale_m=10.0)
 MODEL = {
@@ -168,24 +168,10 @@ def test_draws_depend_on_sample_and_epoch_alone(data):
             assert not torch.equal(whole[name], later[name]), name
 
 
-def test_a_killed_training_goes_on_to_the_same_bits(
-    data, trained, backbone, run_params, tmp_path, monkeypatch
-):
-    class Killed(BaseException):
-        """Stands for kill -9: nothing may catch it and clean up."""
-
-    left, step = iter(range(1)), fit_module._take_step
-
-    def killing(loop, positions):
-        if next(left, None) is None:
-            raise Killed
-        return step(loop, positions)
-
+def test_a_killed_training_goes_on_to_the_same_bits(data, trained, backbone, run_params, tmp_path):
     run = run_params.model_copy(update={"save_state_every_steps": 1})
-    with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "_take_step", killing)
-        with pytest.raises(Killed):
-            train(data, backbone, run, tmp_path)
+    with killed_after(1):
+        train(data, backbone, run, tmp_path)
     again, history = train(data, backbone, run, tmp_path)
     assert again.digest == trained[0].digest
     assert history["loss"].tolist() == trained[1]["loss"].tolist()
