@@ -1,6 +1,7 @@
 """Renders a scene from a camera: colour, depth, object ids, edges and boxes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ class Camera:
         if self.altitude_m <= 0:
             raise ValueError(f"altitude_m must be positive, not {self.altitude_m}.")
 
-    @property
+    @cached_property
     def axes(self) -> FloatArray:
         """Unit vectors to the right, up in the image, and forward, shape (3, 3)."""
         pitch, yaw = np.radians(self.pitch_deg), np.radians(self.yaw_deg)
@@ -65,7 +66,7 @@ class Camera:
         upward = ahead * np.cos(pitch) - down * np.sin(pitch)
         return np.stack([np.cross(forward, upward), upward, forward]).astype(np.float32)
 
-    @property
+    @cached_property
     def position(self) -> FloatArray:
         """World x, y, z of the camera in metres, shape (3,)."""
         distance = self.altitude_m / np.cos(np.radians(self.pitch_deg))
@@ -94,22 +95,31 @@ class View:
     """What a camera sees, as arrays of shape (S, S) unless stated otherwise.
 
     Args:
+        scene: The scene.
         camera: The camera.
         rgb: Colour, uint8, shape (S, S, 3).
         depth_m: Depth along the viewing direction, float32.
         instance_ids: Object counted from 1, or 0 for the ground, int32.
         surfaces: ``Surface`` of each pixel, uint8.
-        edges: Where the object or the depth changes, bool.
-        boxes_xyxy: Box around the visible pixels of each object, in [0, 1].
     """
 
+    scene: Scene
     camera: Camera
     rgb: NDArray[np.uint8]
     depth_m: FloatArray
     instance_ids: NDArray[np.int32]
     surfaces: NDArray[np.uint8]
-    edges: NDArray[np.bool_]
-    boxes_xyxy: dict[int, BoxXyxy]
+
+    # Searched for when they are asked for: an agent's camera has no use for them.
+    @cached_property
+    def edges(self) -> NDArray[np.bool_]:
+        """Where the object or the depth changes, bool."""
+        return _find_edges(self.instance_ids, self.depth_m, self.surfaces)
+
+    @cached_property
+    def boxes_xyxy(self) -> dict[int, BoxXyxy]:
+        """Box around the visible pixels of each object, in [0, 1]."""
+        return _find_boxes(self.scene, self.instance_ids)
 
 
 class _Hits(NamedTuple):
@@ -146,13 +156,12 @@ def render(scene: Scene, camera: Camera, size_px: int = 128, supersampling: int 
     depth, ids = hits.depth_m[pick, pick], hits.instance_ids[pick, pick]
     surfaces = hits.surfaces[pick, pick]
     return View(
+        scene=scene,
         camera=camera,
         rgb=np.clip(rgb + grain * SENSOR_NOISE, 0, 255).astype(np.uint8),
         depth_m=np.ascontiguousarray(depth),
         instance_ids=np.ascontiguousarray(ids),
         surfaces=np.ascontiguousarray(surfaces),
-        edges=_find_edges(ids, depth, surfaces),
-        boxes_xyxy=_find_boxes(scene, ids),
     )
 
 
