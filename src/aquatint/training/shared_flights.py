@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from tqdm import tqdm
 
 from aquatint.collective import hides_bars
@@ -53,8 +54,9 @@ def group_flights(policies: Iterable[str], num_episodes: int, most: int) -> list
     Returns:
         All groups of the first policy in the order of its flights, then those of the next.
     """
-    starts = range(0, num_episodes, most)
-    spans = [tuple(range(start, min(start + most, num_episodes))) for start in starts]
+    num_groups = -(-num_episodes // most)
+    # Of even sizes: the last one is what processes wait for.
+    spans = [tuple(span.tolist()) for span in np.array_split(np.arange(num_episodes), num_groups)]
     return [FlightGroup(policy, span) for policy in policies for span in spans]
 
 

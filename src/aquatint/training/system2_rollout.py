@@ -32,6 +32,8 @@ from aquatint.training.system2_actor import Guidance, System2Actor, System2Asker
 from aquatint.training.system2_stage import restore_system2
 
 MISLED = "_misled"
+# Agents that fly at once; small enough that processes end together.
+_GROUP = 16
 SYSTEM2 = ("system2", f"system2{MISLED}")
 
 
@@ -200,7 +202,7 @@ def fly_pointed(  # noqa: PLR0913 - the world, who flies in it, by which rules, 
     """
     num_episodes = len(simulator.episode_ids)
     every = (*simple_policies(run.seed), *names)
-    groups = group_flights(every, num_episodes, loop.batch_size)
+    groups = group_flights(every, num_episodes, _GROUP)
     num_pilots = count_pilots(
         run, len(names) * num_episodes * loop.max_steps, len(names) * backbone.num_bytes
     )

@@ -83,7 +83,11 @@ class Camera:
             x to the right, y down and the depth along the viewing direction, shape (..., 3).
             Points outside the image lie outside [0, 1]; those behind have a negative depth.
         """
-        seen = (points - self.position) @ self.axes.T
+        offsets = np.empty_like(points)
+        for axis, place in enumerate(self.position):
+            offsets[..., axis] = points[..., axis] - place
+        # As one matrix: for a stack of them numpy multiplies one triangle at a time.
+        seen = (offsets.reshape(-1, 3) @ self.axes.T).reshape(points.shape)
         depth = seen[..., 2]
         safe = np.where(np.abs(depth) < 1e-6, 1e-6, depth)
         scale = 0.5 / np.tan(np.radians(self.fov_deg / 2)) / safe
@@ -155,10 +159,13 @@ def render(scene: Scene, camera: Camera, size_px: int = 128, supersampling: int 
     pick = slice(supersampling // 2, None, supersampling)
     depth, ids = hits.depth_m[pick, pick], hits.instance_ids[pick, pick]
     surfaces = hits.surfaces[pick, pick]
+    grain = grain * SENSOR_NOISE
+    for channel in range(3):
+        rgb[..., channel] += grain[..., 0]
     return View(
         scene=scene,
         camera=camera,
-        rgb=np.clip(rgb + grain * SENSOR_NOISE, 0, 255).astype(np.uint8),
+        rgb=np.clip(rgb, 0, 255).astype(np.uint8),
         depth_m=np.ascontiguousarray(depth),
         instance_ids=np.ascontiguousarray(ids),
         surfaces=np.ascontiguousarray(surfaces),
@@ -176,10 +183,13 @@ def _trace(scene: Scene, camera: Camera, num_samples: int) -> _Hits:
     buffers = rasterize(corners, num_samples)
     is_mesh = buffers.triangles >= 0
     rays = _make_rays(camera, num_samples)
-    downward = np.minimum(rays[..., 2], -1e-3)
+    downward = np.minimum(rays[2], -1e-3)
     depth = np.where(is_mesh, 1 / np.maximum(buffers.nearness, 1e-6), -position[2] / downward)
     depth = depth.astype(np.float32)
-    points = (position + rays * depth[..., None]).reshape(-1, 3)
+    points = np.empty((num_samples, num_samples, 3), np.float32)
+    for axis in range(3):
+        points[..., axis] = position[axis] + rays[axis] * depth
+    points = points.reshape(-1, 3)
     triangles = np.where(is_mesh, facing[buffers.triangles], -1).ravel()
     cells = _ground_cells(points)
     ids = scene.ground.instance_ids.ravel()[cells].astype(np.int32)
@@ -194,12 +204,15 @@ def _trace(scene: Scene, camera: Camera, num_samples: int) -> _Hits:
     return _Hits(samples, depth, ids.reshape(shape), surfaces.reshape(shape))
 
 
-def _make_rays(camera: Camera, num_samples: int) -> FloatArray:
-    right, upward, forward = camera.axes
+def _make_rays(camera: Camera, num_samples: int) -> list[FloatArray]:
+    """World x, y and z of the direction of every pixel's ray, shape (S, S) each."""
     reach = np.tan(np.radians(camera.fov_deg / 2))
     steps = ((np.arange(num_samples) + 0.5) * 2 / num_samples - 1) * reach
-    steps = steps.astype(np.float32)[:, None]
-    return (forward + steps * right)[None] - (steps * upward)[:, None]
+    steps = steps.astype(np.float32)
+    return [
+        (forward + steps * right)[None] - (steps * upward)[:, None]
+        for right, upward, forward in camera.axes.T
+    ]
 
 
 def _ground_cells(points: FloatArray) -> NDArray[np.int32]:
@@ -213,6 +226,8 @@ def _ground_cells(points: FloatArray) -> NDArray[np.int32]:
 
 
 def _average(colors: FloatArray, factor: int) -> FloatArray:
+    if factor == 1:
+        return colors
     total = np.zeros((len(colors) // factor, len(colors) // factor, 3), np.float32)
     for row in range(factor):
         for column in range(factor):
