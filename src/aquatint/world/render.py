@@ -186,10 +186,10 @@ def _trace(scene: Scene, camera: Camera, num_samples: int) -> _Hits:
     downward = np.minimum(rays[2], -1e-3)
     depth = np.where(is_mesh, 1 / np.maximum(buffers.nearness, 1e-6), -position[2] / downward)
     depth = depth.astype(np.float32)
-    points = np.empty((num_samples, num_samples, 3), np.float32)
+    hits = np.empty((num_samples, num_samples, 3), np.float32)
     for axis in range(3):
-        points[..., axis] = position[axis] + rays[axis] * depth
-    points = points.reshape(-1, 3)
+        hits[..., axis] = position[axis] + rays[axis] * depth
+    points = hits.reshape(-1, 3)
     triangles = np.where(is_mesh, facing[buffers.triangles], -1).ravel()
     cells = _ground_cells(points)
     ids = scene.ground.instance_ids.ravel()[cells].astype(np.int32)
