@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from aquatint.training import vla_rollout
 from aquatint.training.vla_evaluation import evaluate_chunks
 from aquatint.training.vla_rollout import evaluate_rollouts
-from project_runs import open_catalog, run_pipelines
+from project_runs import call_node, open_catalog, run_pipelines
 
 pytestmark = pytest.mark.slow
 RECIPES = ("vla_regression", "vla_diffusion")
@@ -169,3 +170,15 @@ def test_the_same_seed_gives_the_same_metrics(root, tmp_path):
     for part in ("baseline", "stage1", "stage2", "rollout"):
         name = f"vla_diffusion.{part}.metrics"
         assert first.load(name) == second.load(name)
+
+
+def test_drones_fly_the_same_whoever_flies_with_them(root, monkeypatch):
+    """But for rounding, which differs with the size of a batch."""
+    flown = []
+    for size in (1, 2):
+        monkeypatch.setattr(vla_rollout, "_GROUP", size)
+        flown.append(call_node(root, "vla_diffusion", "fly_policies"))
+    alone, together = (runs.set_index(["policy", "run_id"]).sort_index() for runs in flown)
+    assert len(alone) == 7 * 2
+    for own, other in zip(alone["path"], together["path"], strict=True):
+        assert np.allclose(own, other, atol=1e-3)
