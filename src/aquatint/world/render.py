@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aquatint.world.arrays import FloatArray
+from aquatint.world.meshes import Mesh
 from aquatint.world.objects import UNBOXED_KINDS
 from aquatint.world.occupancy import HALF_EXTENT_M
 from aquatint.world.painter import GROUND_SIZE_PX, PX_PER_M
@@ -24,6 +25,7 @@ EDGE_DEPTH_RATIO = 0.04
 MAX_PITCH_DEG = 45.0
 SENSOR_NOISE = 2.2
 _NEAR_M = 1.0
+_ROUNDING_M = 0.05
 _EDGE_SURFACES = (Surface.ROAD, Surface.RIVER, Surface.RAILWAY, Surface.SEA)
 
 
@@ -175,9 +177,10 @@ def render(scene: Scene, camera: Camera, size_px: int = 128, supersampling: int 
 def _trace(scene: Scene, camera: Camera, num_samples: int) -> _Hits:
     mesh = scene.mesh
     position = camera.position
-    is_facing = ((position - mesh.vertices[:, 0]) * mesh.normals).sum(1) > 0
-    facing = np.nonzero(is_facing)[0]
-    corners = camera.project(mesh.vertices[facing])
+    seen = _find_in_view(mesh, camera)
+    vertices = mesh.vertices[seen]
+    is_facing = ((position - vertices[:, 0]) * mesh.normals[seen]).sum(1) > 0
+    corners = camera.project(vertices[is_facing])
     corners[..., :2] *= num_samples
     corners[..., 2] = np.where(corners[..., 2] > _NEAR_M, 1 / corners[..., 2], -1)
     buffers = rasterize(corners, num_samples)
@@ -190,7 +193,8 @@ def _trace(scene: Scene, camera: Camera, num_samples: int) -> _Hits:
     for axis in range(3):
         hits[..., axis] = position[axis] + rays[axis] * depth
     points = hits.reshape(-1, 3)
-    triangles = np.where(is_mesh, facing[buffers.triangles], -1).ravel()
+    # Where nothing is, the rasteriser says -1: the last one.
+    triangles = np.append(seen[is_facing], -1)[buffers.triangles].ravel()
     cells = _ground_cells(points)
     ids = scene.ground.instance_ids.ravel()[cells].astype(np.int32)
     # The ground is mirrored beyond its border; the objects on it are not.
@@ -202,6 +206,19 @@ def _trace(scene: Scene, camera: Camera, num_samples: int) -> _Hits:
     shape = (num_samples, num_samples)
     samples = Samples(points, triangles, solid, cells)
     return _Hits(samples, depth, ids.reshape(shape), surfaces.reshape(shape))
+
+
+def _find_in_view(mesh: Mesh, camera: Camera) -> NDArray[np.intp]:
+    """Triangles that may be seen: those whose spheres reach into the camera's pyramid."""
+    right, upward, forward = camera.axes
+    reach = np.radians(camera.fov_deg / 2)
+    sides = [
+        forward * np.sin(reach) + side * np.cos(reach) for side in (right, -right, upward, -upward)
+    ]
+    inward = np.stack(sides).astype(np.float32)
+    middles, radii = mesh.bounds
+    depths = inward @ middles.T - (inward @ camera.position)[:, None]
+    return np.nonzero(depths.min(0) > -radii - _ROUNDING_M)[0]
 
 
 def _make_rays(camera: Camera, num_samples: int) -> list[FloatArray]:
