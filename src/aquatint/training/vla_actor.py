@@ -38,8 +38,6 @@ class Observation:
         sensors: Rows of force and echo since 100 ms or more, oldest first, shape (N, 1026) each;
             None for a robot without the sensor.
         last_actions: The action before, in mm and degrees, NaN for none, shape (B, 7).
-        numbers: What tells the robots apart, which decides a diffusion's noise; by default their
-            places in the batch.
     """
 
     views: Sequence[Sequence[np.ndarray]]
@@ -47,7 +45,6 @@ class Observation:
     states: np.ndarray
     sensors: Sequence[np.ndarray | None]
     last_actions: np.ndarray
-    numbers: Sequence[int] | None = None
 
 
 @dataclass
@@ -104,8 +101,7 @@ class VlaActor:
         if self.prompts is not None:
             batch |= self._look(observation)
         if self.model.diffusion is not None:
-            numbers = observation.numbers or range(len(states))
-            names = [(self.num_calls, robot) for robot in numbers]
+            names = [(self.num_calls, robot) for robot in range(len(states))]
             noise = draw_noise(self.seed, _ACTING, names, self.model.chunk_shape)
             batch["start_noise"] = torch.from_numpy(noise)
         return batch

@@ -26,10 +26,6 @@ from aquatint.training.vla_actor import Observation, VlaActor, open_actor
 EXPERT, ZERO, SHUFFLED, ZEROED = "expert", "zero", "shuffled_instruction", "sensor_zeroed"
 
 
-# Robots of a pass: large enough for whole batches, small enough that processes end together.
-_GROUP = 20
-
-
 @dataclass(frozen=True)
 class RunRule:
     """The closed loop.
@@ -112,7 +108,7 @@ def fly(
         if actor is not None:
             seen = simulator.observe(is_misled=mode == SHUFFLED, is_deaf=mode == ZEROED)
             history.append(seen["states"])
-            chunks = actor.act(_observation(seen, history, last, actor, run_ids))
+            chunks = actor.act(_observation(seen, history, last, actor))
         for offset in range(min(num_executed_actions, simulator.num_steps - start)):
             if chunks is not None:
                 last = chunks[:, offset]
@@ -126,11 +122,7 @@ def fly(
 
 
 def _observation(
-    seen: Mapping[str, Any],
-    history: list[np.ndarray],
-    last: np.ndarray,
-    actor: VlaActor,
-    run_ids: list[int],
+    seen: Mapping[str, Any], history: list[np.ndarray], last: np.ndarray, actor: VlaActor
 ) -> Observation:
     size = int(actor.spec["rules"]["state_window"])
     window = [history[max(0, len(history) - size + i)] for i in range(size)]
@@ -140,7 +132,6 @@ def _observation(
         states=np.stack(window, axis=1),
         sensors=seen["sensors"],
         last_actions=last,
-        numbers=run_ids,
     )
 
 
@@ -164,7 +155,8 @@ def fly_all(
         Results with a column ``policy``.
     """
     modes = _modes(checkpoints, loop.probed)
-    groups = group_flights(modes, loop.num_runs, _GROUP)
+    # All of a policy at once: what a diffusion draws follows from all robots of a batch.
+    groups = group_flights(modes, loop.num_runs, loop.num_runs)
     num_decisions = simulator.num_steps // loop.num_executed_actions
     num_pilots = count_pilots(
         run, len(modes) * loop.num_runs * num_decisions, len(checkpoints) * backbone.num_bytes

@@ -91,9 +91,7 @@ class FlightSimulator:
         rows = np.stack([flight.path[-1] for flight in self._flights.values()])
         step = len(next(iter(self._flights.values())).path)
         rng = np.random.default_rng([self._spec.seed, 74, step])
-        # Of all flights up to the last of these: a drone's noise must not depend on who else flies.
-        speeds = rotor_speeds(rng, max(self._flights) + 1)[list(self._flights)]
-        return np.concatenate([speeds, to_pose(rows)], axis=1)
+        return np.concatenate([rotor_speeds(rng, len(rows)), to_pose(rows)], axis=1)
 
     def step(self, actions: NDArray[np.floating]) -> None:
         """Carry out an action of each drone: x, y, z in mm, roll and pitch ignored, heading."""
