@@ -1,5 +1,7 @@
 """Runs of the real project in the test environment, for tests that need a finished one."""
 
+import copy
+from functools import partial
 from pathlib import Path
 
 from kedro.framework.hooks import hook_impl
@@ -62,3 +64,14 @@ def call_node(data_root, pipeline, name):
     [node] = [n for n in pipelines[pipeline].nodes if n.name.rpartition(".")[2] == name]
     given = node._inputs.items()
     return node.func(**{argument: catalog.load(dataset) for argument, dataset in given})
+
+
+def hand_over_here(monkeypatch):
+    """Let pilots get their arguments as another process would, but fly in this one.
+
+    Starting processes takes longer than the flights of a test; other tests do.
+    """
+    monkeypatch.setattr(
+        "aquatint.training.shared_flights.map_with_shared",
+        lambda fly, crew, groups, _: map(partial(fly, copy.deepcopy(crew)), groups),
+    )

@@ -9,7 +9,7 @@ import pytest
 from aquatint.metrics.navigation import FlownPath, navigation_metrics
 from aquatint.training import system2_rollout
 from aquatint.training.system2_evaluation import evaluate_answers
-from project_runs import call_node, open_catalog, run_project
+from project_runs import call_node, hand_over_here, open_catalog, run_project
 
 pytestmark = pytest.mark.slow
 BACKENDS = ("nextdit_async", "nextdit", "navdp_async")
@@ -72,8 +72,11 @@ def test_the_dual_system_stands_on_the_system_2_that_is_there(root, ran_dual):
     assert {*BACKENDS, "system2", "expert"} <= set(policies)
 
 
-def test_two_processes_flew_what_one_did(root, ran_dual, monkeypatch, tmp_path):
+def test_pilots_that_are_handed_their_arguments_flew_the_same(
+    root, ran_dual, monkeypatch, tmp_path
+):
     saved = open_catalog(root).load("dual_system.rollout.episodes")
+    hand_over_here(monkeypatch)
     monkeypatch.setattr(system2_rollout, "count_pilots", lambda *_: 2)
     episodes, metrics = call_node(root, "dual_system", "fly_dual_systems")
     episodes.to_parquet(tmp_path / "episodes.parquet")

@@ -11,7 +11,7 @@ import torch
 from aquatint.training import vla_rollout
 from aquatint.training.vla_evaluation import evaluate_chunks
 from aquatint.training.vla_rollout import evaluate_rollouts
-from project_runs import call_node, open_catalog, run_pipelines
+from project_runs import call_node, hand_over_here, open_catalog, run_pipelines
 
 pytestmark = pytest.mark.slow
 RECIPES = ("vla_regression", "vla_diffusion")
@@ -65,7 +65,8 @@ def test_every_number_can_be_recomputed_from_the_saved_predictions(catalog, reci
     assert metrics["by_dimension"]["gripper"]["correlation"] is None
 
 
-def test_two_processes_flew_what_one_did(catalog, root, monkeypatch, tmp_path):
+def test_pilots_that_are_handed_their_arguments_flew_the_same(catalog, root, monkeypatch, tmp_path):
+    hand_over_here(monkeypatch)
     monkeypatch.setattr(vla_rollout, "count_pilots", lambda *_: 2)
     runs = call_node(root, "vla_diffusion", "fly_vla_diffusion")
     runs.to_parquet(tmp_path / "runs.parquet")
