@@ -72,9 +72,7 @@ def test_the_dual_system_stands_on_the_system_2_that_is_there(root, ran_dual):
     assert {*BACKENDS, "system2", "expert"} <= set(policies)
 
 
-def test_pilots_that_are_handed_their_arguments_flew_the_same(
-    root, ran_dual, monkeypatch, tmp_path
-):
+def test_pilots_that_are_handed_what_they_need_fly_the_same(root, ran_dual, monkeypatch, tmp_path):
     saved = open_catalog(root).load("dual_system.rollout.episodes")
     hand_over_here(monkeypatch)
     monkeypatch.setattr(system2_rollout, "count_pilots", lambda *_: 2)

@@ -65,7 +65,7 @@ def test_every_number_can_be_recomputed_from_the_saved_predictions(catalog, reci
     assert metrics["by_dimension"]["gripper"]["correlation"] is None
 
 
-def test_pilots_that_are_handed_their_arguments_flew_the_same(catalog, root, monkeypatch, tmp_path):
+def test_pilots_that_are_handed_what_they_need_fly_the_same(catalog, root, monkeypatch, tmp_path):
     hand_over_here(monkeypatch)
     monkeypatch.setattr(vla_rollout, "count_pilots", lambda *_: 2)
     runs = call_node(root, "vla_diffusion", "fly_vla_diffusion")

@@ -23,6 +23,7 @@ from aquatint.training.imitation_stage import (
     train_imitation,
 )
 from aquatint.training.navigation_rollout import (
+    RandomPolicy,
     compare_policies,
     judge,
     roll_out,
@@ -148,6 +149,20 @@ def test_policies_fly_until_they_stop_and_are_compared_on_the_same_episodes():
     assert found["policies"]["expert"]["spl"] == 1
     assert found["comparisons"]["expert"]["difference"] == 1
     assert found["comparisons"]["expert"]["n"] == 2
+
+
+def test_chance_and_flights_are_each_agents_own_whoever_flies_with_it():
+    policy = RandomPolicy(0)
+    draws = []
+    for agents in ([0, 1, 2], [2]):
+        policy.begin(Corridor(), 3)
+        draws.append([policy.decide(Corridor(), agents)[-1] for _ in range(40)])
+    assert draws[0] == draws[1]
+    assert len(set(draws[0])) > 2
+    whole = roll_out(Corridor(), policy, 20)
+    parts = [roll_out(Corridor(), policy, 20, agents=[agent])[0] for agent in (0, 1)]
+    for own, other in zip(whole, parts, strict=True):
+        assert np.array_equal(own["path"], other["path"])
 
 
 def test_a_simulator_with_other_words_is_refused(backbone, run_params, tmp_path):
