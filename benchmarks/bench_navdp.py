@@ -131,9 +131,10 @@ def shared_conditions() -> None:
     gap = (shared() - copied()).abs().max()
     rounds = [[seconds(way) for way in (shared, copied)] for _ in range(ROUNDS)]
     fast, slow = (statistics.median(times) for times in zip(*rounds, strict=True))
-    print(f"a step of {BATCH} fans of {count}: difference {gap:.1e}, {1e3 * fast:.0f} ms with "
-          f"shared conditions, {1e3 * slow:.0f} ms with copies, "
-          f"ratio {slow / fast:.2f}")  # fmt: skip
+    print(
+        f"a step of {BATCH} fans of {count}: difference {gap:.1e}, {1e3 * fast:.0f} ms with "
+        f"shared conditions, {1e3 * slow:.0f} ms with copies: ratio {slow / fast:.2f}"
+    )
 
 
 def steps_against_quality() -> None:
