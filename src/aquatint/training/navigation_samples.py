@@ -66,8 +66,8 @@ class FrameFiles:
     def __init__(self, data: NavigationData) -> None:
         self._root = Path(data.root)
         self._paths = {
-            str(flight): rows.sort_values("frame")[["rgb_path", "look_down_path"]].to_numpy()
-            for flight, rows in data.frames.groupby("flight_id", sort=False)
+            str(flight): rows[["rgb_path", "look_down_path"]].to_numpy()
+            for flight, rows in data.frames.sort_values("frame").groupby("flight_id", sort=False)
         }
 
     def view(self, flight_id: str, frame: int) -> Image.Image:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from aquatint.params import Params, PointedLoopParams, StageParams
+
+if TYPE_CHECKING:
+    from aquatint.data.trajectory_targets import TargetRule
 
 
 class ShareParams(Params):
@@ -14,6 +17,7 @@ class ShareParams(Params):
 
     percent: int = Field(ge=1, le=100)  # of the pixel samples
     seed: NonNegativeInt
+    max_held_out: PositiveInt | None  # most of val, and of test; null for all
 
 
 class MemoryParams(Params):
@@ -39,6 +43,15 @@ class TargetParams(Params):
     max_depth_m: PositiveFloat
     depth_units_per_m: PositiveFloat
 
+    def rule(self) -> TargetRule:
+        """How ways become trajectories."""
+        from aquatint.data.trajectory_targets import TargetRule
+
+        return TargetRule(
+            self.predict_step_num, self.spacing_m, self.min_step_m, self.scale,
+            self.frame_interval, self.max_frames,
+        )  # fmt: skip
+
 
 class System1Params(StageParams):
     """Latent queries, System 1 and their training."""
@@ -57,6 +70,9 @@ class System1Params(StageParams):
     num_diffusion_timesteps: PositiveInt  # of DDPM
     num_val: PositiveInt
     num_samples: PositiveInt  # trajectories that are sampled and averaged
+    # Frames of a sample that a step shows to what sees pictures: the goal's own, and others drawn
+    # anew in every epoch; null for all of them.
+    num_frames: PositiveInt | None
 
     def sizes(self, edge_px: int) -> dict[str, Any]:
         """Arguments of ``System1`` but backend, latents and horizon."""
