@@ -95,22 +95,30 @@ def render_dual_report(report: DualReport, maps: GroundMaps, num_samples: int, s
 
 def way_table(metrics: Mapping[str, dict[str, Any]]) -> Table:
     """Return the metrics of trajectories, beside what needs no model."""
-    rows = []
-    for name, found in metrics.items():
-        rows.append(Row(WORDS[name], _way_cells(found)))
-    # Backends with pictures are judged at more frames than the one without.
-    first = metrics["nextdit_async"]
-    rows.append(Row("train ways' mean, always", _way_cells(first["mean_way"])))
-    rows.append(Row("standing still", _way_cells(first["standing_still"])))
-    rows.append(Row("straight line to the labelled place", _way_cells(first["straight_line"])))
+    everywhere = {name: found for name, found in metrics.items() if name != "nextdit"}
+    rows = [
+        *_beside_baselines({name: found["goal_frames"] for name, found in metrics.items()}, ""),
+        *_beside_baselines(everywhere, ", on the way too"),
+    ]
     note = (
         "Mean of all sampled trajectories against the recorded way to the goal: mean (ADE) and "
         "last (FDE) distance, turn of the last point; the best of all samples. Below ADE: its "
-        "95 % interval by scene. NextDiT without pictures is judged where goals are set, the "
-        "others also on the way."
+        "95 % interval by scene. First where goals are set, which all backends are judged at; then "
+        "on the way too, up to the goal itself, which only those with pictures plan from."
     )
     head = ["held-out frames", "ADE", "FDE", "heading", "best sample's ADE"]
     return Table(head, rows, note)
+
+
+def _beside_baselines(metrics: Mapping[str, dict[str, Any]], where: str) -> list[Row]:
+    first = next(iter(metrics.values()))
+    baselines = {
+        "train ways' mean, always": first["mean_way"],
+        "standing still": first["standing_still"],
+        "straight line to the labelled place": first["straight_line"],
+    }
+    named = {WORDS[name]: found for name, found in metrics.items()} | baselines
+    return [Row(words + where, _way_cells(found)) for words, found in named.items()]
 
 
 def _way_cells(found: dict[str, Any]) -> list[Cell]:

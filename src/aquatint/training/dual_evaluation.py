@@ -169,18 +169,30 @@ def evaluate_trajectories(
     Returns:
         ``trajectory_metrics`` of the predictions; the same of ``mean_way`` (of the train split's
         goal frames, always), ``standing_still`` and ``straight_line`` (to the place that the
-        label's pixel shows, which a depth camera tells); ``loss_by_time``.
+        label's pixel shows, which a depth camera tells); ``loss_by_time``; ``goal_frames``, the
+        same again where goals are set, which all backends are judged at.
     """
     train = Ways(data, "train", rule, on_the_way=False, most=_MOST_FOR_MEAN)
     ways = [train.actions_of(i, int(row["frame"])) for i, row in enumerate(train.rows)]
     mean_way = decode_trajectory(np.mean(ways, axis=0), rule.scale)
+    frames = dict(zip(data.samples["sample_id"], data.samples["frame"], strict=True))
+    is_goal_frame = predictions["frame"] == predictions["sample_id"].map(frames)
+    return {
+        **_beside_baselines(predictions, mean_way, data, rule),
+        "goal_frames": _beside_baselines(predictions[is_goal_frame], mean_way, data, rule),
+        "loss_by_time": losses.to_dict(orient="records"),
+    }
+
+
+def _beside_baselines(
+    predictions: pd.DataFrame, mean_way: np.ndarray, data: NavigationData, rule: TargetRule
+) -> dict[str, Any]:
     lines = _straight_lines(predictions, data, rule)
     return {
         **trajectory_metrics(predictions),
         "mean_way": trajectory_metrics(predictions, mean_way),
         "standing_still": trajectory_metrics(predictions, np.zeros_like(mean_way)),
         "straight_line": trajectory_metrics(predictions, lines),
-        "loss_by_time": losses.to_dict(orient="records"),
     }
 
 

@@ -147,8 +147,8 @@ class Ways:
         """Frames from which a sample's way may be learned."""
         row = self.rows[position]
         first = int(row["frame"])
-        offsets = target_frames(int(row["goal_offset"]), self.rule)[: self.rule.max_frames]
-        return [first + offset for offset in (offsets if self._on_the_way else [0])]
+        offsets = target_frames(int(row["goal_offset"]), self.rule) if self._on_the_way else [0]
+        return [first + offset for offset in offsets]
 
     def _encode(self, position: int, frame: int) -> NDArray[np.float64]:
         """The way from a frame to a sample's goal, shape (H, 3)."""

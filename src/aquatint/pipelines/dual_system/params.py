@@ -39,6 +39,7 @@ class TargetParams(Params):
     scale: PositiveFloat  # of increments ahead and to the left
     frame_interval: PositiveInt
     max_frames: PositiveInt  # targets of one goal
+    includes_goal: bool  # one more, from which no way is left
     edge_px: PositiveInt  # of System 1's pictures
     max_depth_m: PositiveFloat
     depth_units_per_m: PositiveFloat
@@ -49,7 +50,7 @@ class TargetParams(Params):
 
         return TargetRule(
             self.predict_step_num, self.spacing_m, self.min_step_m, self.scale,
-            self.frame_interval, self.max_frames,
+            self.frame_interval, self.max_frames, self.includes_goal,
         )  # fmt: skip
 
 
