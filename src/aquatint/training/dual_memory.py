@@ -151,8 +151,15 @@ def cache_memories(
     return cache, pd.DataFrame({"sample_id": data.samples["sample_id"].to_list(), "key": keys})
 
 
+@torch.inference_mode()
 def remember_turns(model: NavigationModel, writer: DialogueWriter, turns: Sequence[Any]) -> Memory:
-    """Run System 2 over dialogues that end with an answer."""
+    """Run System 2 over dialogues that end with an answer; what several show is seen once."""
     device = next(model.parameters()).device
-    batch = {name: value.to(device) for name, value in writer.write(turns).items()}
-    return remember(model, batch)
+    shown, which = writer.distinct_images(turns)
+    features = model.see({name: value.to(device) for name, value in shown.items()})
+    counts = shown["grids"].prod(1)
+    of_image = features.split((counts * len(features) // int(counts.sum())).tolist())
+    batch = {name: value.to(device) for name, value in writer.write_words(turns).items()}
+    grids = shown["grids"][which].to(device)
+    seen = torch.cat([of_image[number] for number in which])
+    return remember(model, {**batch, "grids": grids, "features": seen})
