@@ -69,6 +69,7 @@ class System1Params(StageParams):
     num_train_timesteps: PositiveInt  # of flow matching
     num_inference_steps: PositiveInt
     num_diffusion_timesteps: PositiveInt  # of DDPM
+    prediction_type: Literal["epsilon", "sample"]  # of DDPM: noise, or clean trajectories
     num_val: PositiveInt
     num_samples: PositiveInt  # trajectories that are sampled and averaged
     # Frames of a sample that a step shows to what sees pictures: the goal's own, and others drawn
@@ -84,6 +85,7 @@ class System1Params(StageParams):
             "num_train_timesteps": self.num_train_timesteps,
             "num_inference_steps": self.num_inference_steps,
             "num_diffusion_timesteps": self.num_diffusion_timesteps,
+            "prediction_type": self.prediction_type,
             "pictures": {
                 "size_px": edge_px,
                 "patch_px": self.patch_px,
@@ -97,10 +99,8 @@ class System1Params(StageParams):
 class DriftParams(Params):
     """The further training of System 2 alone, and what is compared."""
 
-    without_effect = frozenset({"batch_size"})
-
     max_steps: PositiveInt
-    batch_size: PositiveInt
+    batch_size: PositiveInt  # four of them are compared
 
 
 class RolloutParams(PointedLoopParams):
