@@ -229,6 +229,14 @@ class RunSummaryHooks:
         """Note what was saved, in order."""
         self._saved[dataset_name] = None
 
+    def notes(self) -> dict[str, Any]:
+        """What was saved, for a process that runs other nodes."""
+        return {"saved": list(self._saved)}
+
+    def add_notes(self, notes: dict[str, Any]) -> None:
+        """Add what another process saved."""
+        self._saved |= dict.fromkeys(notes["saved"])
+
     @hook_impl
     def after_pipeline_run(self, catalog: DataCatalog) -> None:
         """Log the run's version, and where its checkpoints and reports are."""

@@ -70,6 +70,7 @@ class RunParams(Params):
             "save_state_every_minutes",
             "gradient_checkpointing",
             "rdzv_endpoint",
+            "concurrent_nodes",
             "dry_run",
             "label",
             "trackers",
@@ -84,6 +85,8 @@ class RunParams(Params):
     save_state_every_minutes: PositiveFloat
     # Compute activations of open blocks twice instead of keeping them; the numbers stay the same.
     gradient_checkpointing: bool = False
+    # Nodes that may run at the same time, num_threads each; the numbers stay the same.
+    concurrent_nodes: PositiveInt = 1
     # As for num_threads: another number of processes adds in another order.
     num_processes: PositiveInt = 1  # on each host; above 1 through torch.distributed.run
     num_nodes: PositiveInt = 1  # hosts; above 1 through Slurm's srun
@@ -97,6 +100,11 @@ class RunParams(Params):
     def num_ranks(self) -> int:
         """Processes on all hosts."""
         return self.num_nodes * self.num_processes
+
+    @property
+    def nodes_at_once(self) -> int:
+        """Nodes that run at the same time: a node of several processes has the machine alone."""
+        return 1 if self.num_ranks > 1 else self.concurrent_nodes
 
     @model_validator(mode="after")
     def _several_hosts_can_meet(self) -> RunParams:

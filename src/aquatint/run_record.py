@@ -32,6 +32,7 @@ class RunRecordHooks:
         self._folder: Path | None = None
         self._catalog: DataCatalog | None = None
         self._started: dict[str, float] = {}
+        self._machines: list[dict[str, Any]] = []
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
@@ -39,6 +40,7 @@ class RunRecordHooks:
         self._catalog = catalog
         self._folder = catalog.get("runs").folder
         self._started["run"] = time.monotonic()
+        self._machines = []
         project = Path(run_params["project_path"])
         self._record = {
             "run": run_params["run_id"],
@@ -89,6 +91,17 @@ class RunRecordHooks:
         """Write the record of a run that failed."""
         self._write({"exit": "error", "error": f"{type(error).__name__}: {error}"})
 
+    def notes(self) -> dict[str, Any]:
+        """What this process loaded, saved and timed, and on which device."""
+        parts = ("loaded", "saved", "node_seconds")
+        return {**{part: self._record[part] for part in parts}, "machine": describe_machine()}
+
+    def add_notes(self, notes: dict[str, Any]) -> None:
+        """Take over what another process noted for nodes of this run."""
+        for part in ("loaded", "saved", "node_seconds"):
+            self._record[part] |= notes[part]
+        self._machines.append(notes["machine"])
+
     def _describe(self, name: str, kind: str) -> dict[str, str | None]:
         """Version and digest of what was loaded or saved; None where there is none."""
         dataset = self._catalog.get(name) if self._catalog is not None else None
@@ -103,7 +116,7 @@ class RunRecordHooks:
         """Write the record once: the first outcome is the run's."""
         if self._folder is None or "exit" in self._record:
             return
-        self._record |= {**outcome, **describe_machine()}
+        self._record |= {**outcome, **_largest([describe_machine(), *self._machines])}
         seconds = round(time.monotonic() - self._started["run"], 3)
         record = {**self._record, "seconds": seconds}
         content = json.dumps(record, indent=1, default=str)
@@ -121,7 +134,7 @@ def _parameters(catalog: DataCatalog) -> dict[str, Any]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return the processor or GPU, and the peak memory of this process and of its children."""
+    """Return the device, and the peak memory of this process and of its largest child."""
     torch = sys.modules.get("torch")  # not imported for this: a run without training needs none
     has_cuda = torch is not None and torch.cuda.is_available()
     peaks = {
@@ -132,6 +145,17 @@ def describe_machine() -> dict[str, Any]:
         peaks["cuda"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
     device = torch.cuda.get_device_name() if has_cuda and torch is not None else "cpu"
     return {"device": device, "num_cores": os.cpu_count(), "peak_memory_mb": peaks}
+
+
+def _largest(machines: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the processes of one machine say together: its device, and the largest peaks."""
+    peaks = [machine["peak_memory_mb"] for machine in machines]
+    whose = sorted({name for peak in peaks for name in peak})
+    return {
+        **machines[0],
+        "device": next((m["device"] for m in machines if m["device"] != "cpu"), "cpu"),
+        "peak_memory_mb": {name: max(peak.get(name, 0.0) for peak in peaks) for name in whose},
+    }
 
 
 def describe_code(project: Path) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-"""The project's session: labelled versions and dry runs."""
+"""The project's session: labelled versions, dry runs, and nodes that run at the same time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
+from kedro.runner import AbstractRunner, SequentialRunner
 
 from aquatint.parameter_names import check_parameter_names, runtime_names
+from aquatint.params import RunParams
+from aquatint.runner import ConcurrentRunner
 
 DRY_RUN_SUFFIX = "_dry_run"
 
@@ -18,7 +21,8 @@ class LabelledSession(KedroSession):
 
     ``--params=run.label=ablate-lr`` turns the version ``<timestamp>`` into
     ``<timestamp>-ablate-lr``: still sorted by time, and readable. ``--params=run.dry_run=true``
-    runs ``<pipeline>_dry_run`` in the pipeline's place.
+    runs ``<pipeline>_dry_run`` in the pipeline's place. Above ``run.concurrent_nodes=1``, nodes
+    that do not need each other run at the same time, unless ``--runner`` names another way.
     """
 
     def run(
@@ -40,6 +44,7 @@ class LabelledSession(KedroSession):
             pipeline_names = [f"{name}{DRY_RUN_SUFFIX}" for name in names]
             options = {"runner": options.get("runner")}  # filters choose among nodes of the run
             self._check_dry_runs(pipeline_names)
+        options["runner"] = _choose_runner(options.get("runner"), RunParams.model_validate(run))
         return super().run(pipeline_names=pipeline_names, **options)
 
     @staticmethod
@@ -52,6 +57,13 @@ class LabelledSession(KedroSession):
             raise ValueError(
                 f"No dry run of {', '.join(unknown)}; there is one of {', '.join(known)}."
             )
+
+
+def _choose_runner(runner: AbstractRunner | None, run: RunParams) -> AbstractRunner:
+    """The runner that was asked for; Kedro's command gives its default one if none was."""
+    if runner is not None and type(runner) is not SequentialRunner:
+        return runner
+    return ConcurrentRunner(run.nodes_at_once, run.num_threads)
 
 
 def _names_read(conf: Path) -> set[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aquatint.features.cache import FeatureStore, build_cache
+from aquatint.features.cache import STORED_AXES, FeatureStore, build_cache
 from aquatint.storage import DamagedArtefactError
 
 
@@ -37,6 +37,19 @@ def test_values_come_back_by_key_in_any_order(store):
     values = reader.read(reader.places(["key7", "key0", "key7", "key3"]))
     assert values[:, 0].tolist() == [49, 0, 49, 9]
     assert cache.num_keys == 10
+
+
+def test_rows_may_lie_in_another_order_of_axes_than_they_are_read_in(store):
+    images = np.arange(4 * 5 * 6 * 3, dtype=np.uint8).reshape(4, 5, 6, 3)
+
+    def channels_first(positions):
+        return images[list(positions)].transpose(0, 3, 1, 2)
+
+    cache = build_cache(store, {STORED_AXES: (2, 0, 1)}, keys(4), channels_first)
+    reader = cache.open()
+    read = reader.read(reader.places(["key2", "key0"]))
+    assert np.array_equal(read, images[[2, 0]])
+    assert read.transpose(0, 3, 1, 2).flags.c_contiguous, "as it lies on the disk"
 
 
 def test_nothing_is_computed_twice(store):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import logging
@@ -27,6 +26,10 @@ from aquatint.storage import (
 
 logger = logging.getLogger(__name__)
 
+# Key of a recipe whose rows lie on the disk in another order of axes than they are read in.
+STORED_AXES = "stored_axes"
+# Shards, with the time of their last change, that this process has checked or written itself.
+_sound: set[tuple[Path, int]] = set()
 _DATA, _KEYS = "data.npy", "keys.json"
 # Part of every cache's address: raise it when the meaning of stored values changes.
 FORMAT_VERSION = 1
@@ -66,7 +69,7 @@ class FeatureCache:
 
     def open(self) -> FeatureReader:
         """Map the shards into memory for reading."""
-        return FeatureReader(_fetch(self.folder))
+        return FeatureReader(_fetch(self.folder), self.recipe.get(STORED_AXES))
 
 
 class FeatureReader:
@@ -74,12 +77,15 @@ class FeatureReader:
 
     Args:
         folder: Folder of complete shards.
+        stored_axes: For each stored axis of a row, which axis of it that is; None if rows are
+            stored as they are read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stored_axes: Sequence[int] | None = None) -> None:
+        self._read_axes = None if stored_axes is None else [0, *(1 + np.argsort(stored_axes))]
         shards = _complete_shards(folder)
         for shard in shards:
-            _check_shard(shard, (shard / _DATA).stat().st_mtime_ns)
+            _check_shard(shard)
         self._shards = [np.load(shard / _DATA, mmap_mode="r") for shard in shards]
         self._places: dict[str, tuple[int, int]] = {}
         for index, shard in enumerate(shards):
@@ -110,7 +116,7 @@ class FeatureReader:
         for index in np.unique(places[:, 0]):
             chosen = places[:, 0] == index
             rows[chosen] = self._shards[index][places[chosen, 1]]
-        return rows
+        return rows if self._read_axes is None else rows.transpose(self._read_axes)
 
 
 def build_cache(
@@ -131,7 +137,8 @@ def build_cache(
         store: Where caches lie and how large one may grow.
         recipe: Everything the values depend on besides the sample's own content.
         keys: Content key of each sample (sha256); repeated contents are computed once.
-        compute: Positions in ``keys`` to values, shape (len(positions), ...), same dtype always.
+        compute: Positions in ``keys`` to values, shape (len(positions), ...), same dtype always;
+            with ``STORED_AXES`` in the recipe, in that order of axes.
         shard_size: Samples of one shard file.
         description: Label of the progress bar.
 
@@ -190,19 +197,25 @@ def _complete_shards(folder: Path) -> list[Path]:
     return [shard for shard in sorted(folder.glob("shard-*")) if is_complete(shard)]
 
 
-@functools.cache
-def _check_shard(shard: Path, changed_ns: int) -> None:
+def _state_of(shard: Path) -> tuple[Path, int]:
+    return shard, (shard / _DATA).stat().st_mtime_ns
+
+
+def _check_shard(shard: Path) -> None:
     """Compare a shard's checksums with its manifest, once for a process and a state of the file.
 
     Raises:
         DamagedArtefactError: If a single bit differs.
     """
+    if _state_of(shard) in _sound:
+        return
     try:
         verify_folder(shard)
     except DamagedArtefactError as error:
         raise DamagedArtefactError(
             f"{error} The next run computes the shard again once {shard} is deleted."
         ) from error
+    _sound.add(_state_of(shard))
 
 
 def _known_keys(folder: Path) -> set[str]:
@@ -257,6 +270,7 @@ def _write_shard(
     try:
         if not final.exists():
             publish_folder(final, write, {"recipe": dict(recipe)})
+            _sound.add(_state_of(final))
     except FileExistsError:
         # Another run finished the same shard in between: same keys, same recipe, same values.
         if not is_complete(final):

@@ -55,7 +55,7 @@ class PocketRecipe:
     learning_rate: float
     max_tokens: int
     seed: int
-    num_threads: int = 2
+    num_threads: int = 1
     architecture: ArchitectureName = "internvl"
     num_inspections: int = 0
     num_flights: int = 0

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -19,11 +20,16 @@ ORDER_VARIABLE = "AQUATINT_WORK_ORDER"
 STOP, LISTENING = "stop", "listening"
 
 
+# A scheduler signals every process of a job, and a process hands its own signal on: one wish.
+_ONE_WISH_SECONDS = 0.5
+
+
 class Interruption:
-    """Context in which the first SIGINT or SIGTERM is a request, and the second ends at once."""
+    """Context in which the first SIGINT or SIGTERM is a request, and a later one ends at once."""
 
     def __init__(self) -> None:
         self._signal: int | None = None
+        self._requested_at = 0.0
         self._previous: dict[int, object] = {}
         order = os.environ.get(ORDER_VARIABLE)
         self._order = Path(order) if order else None
@@ -94,9 +100,10 @@ class Interruption:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.is_requested:
-            # A scheduler signals the rank, and torch.distributed.run passes its own on: one wish.
-            if self._order is None:
+            # Ranks are also signalled by torch.distributed.run, at any time.
+            is_repeated = time.monotonic() - self._requested_at < _ONE_WISH_SECONDS
+            if self._order is None and not is_repeated:
                 raise SystemExit(128 + number)
             return
-        self._signal = number
+        self._signal, self._requested_at = number, time.monotonic()
         logger.warning("%s: finishing the step and saving the state.", signal.Signals(number).name)

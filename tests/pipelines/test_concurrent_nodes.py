@@ -1,0 +1,131 @@
+"""``kedro run`` with two nodes at a time ends as one node after the other does."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from project_runs import PROJECT, open_catalog
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are forked"),
+]
+PARTS = ("stage1", "stage2", "baseline")
+PATIENCE = 120
+
+
+LONG = "two_stage.baseline.train.epochs=12"
+TRAININGS = "--nodes=two_stage.stage1.train_stage1,two_stage.baseline.train_baseline"
+
+
+def start(root, *params, options=("--only-missing-outputs",)):
+    command = [sys.executable, "-m", "kedro", "run", "--pipelines=two_stage", "--env=test"]
+    given = ",".join((f"data_root={root}", "run.concurrent_nodes=2", *params))
+    return subprocess.Popen(
+        [*command, f"--params={given}", *options],
+        cwd=PROJECT,
+        env={**os.environ, "KEDRO_DISABLE_TELEMETRY": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture
+def untrained(finished, tmp_path):
+    """A copy of the finished run's inputs and tables, without anything that was trained."""
+    root = tmp_path / "data"
+    shutil.copytree(finished, root, copy_function=shutil.copy2)
+    for layer in ("06_models", "07_model_output", "08_reporting"):
+        shutil.rmtree(root / layer)
+    shutil.rmtree(root / "runs")
+    return root
+
+
+def assert_same_checkpoints(finished, root):
+    expected, found = open_catalog(finished), open_catalog(root)
+    for part in PARTS:
+        name = f"two_stage.{part}.checkpoint"
+        assert found.load(name).digest == expected.load(name).digest, part
+
+
+def finish(child):
+    _, log = child.communicate(timeout=400)
+    assert child.returncode == 0, log[-3000:]
+    return log
+
+
+def wait_for_line(child, text):
+    """Read what the run says until it says this."""
+    for line in child.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"the run ended without saying {text!r}")
+
+
+def children_of(process):
+    listed = subprocess.run(
+        ["ps", "--ppid", str(process), "-o", "pid="], capture_output=True, text=True, check=False
+    )
+    return [int(pid) for pid in listed.stdout.split()]
+
+
+def is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_same_checkpoints_and_a_whole_record(finished, untrained):
+    log = finish(start(untrained))
+    assert_same_checkpoints(finished, untrained)
+    (path,) = (untrained / "runs").glob("*.json")
+    record = json.loads(path.read_text())
+    assert record["exit"] == "success"
+    assert "two_stage.stage1.checkpoint" in record["loaded"]
+    assert "two_stage.reporting.report" in record["saved"]
+    assert {f"two_stage.{part}.train_{part}" for part in PARTS} <= set(record["node_seconds"])
+    assert record["peak_memory_mb"]["run"] > 100
+    assert "Wrote " in log
+    catalog = open_catalog(untrained)
+    metrics = "two_stage.stage2.metrics"
+    assert catalog.load(metrics) == open_catalog(finished).load(metrics)
+
+
+def start_long_training(root):
+    child = start(root, LONG, options=[TRAININGS])
+    wait_for_line(child, "train_baseline: epoch 1/12")
+    return child
+
+
+def test_a_signal_reaches_the_nodes_and_the_same_command_goes_on(untrained):
+    child = start_long_training(untrained)
+    child.send_signal(signal.SIGTERM)
+    _, log = child.communicate(timeout=PATIENCE)
+    assert child.returncode == 128 + signal.SIGTERM, log[-3000:]
+    assert "train_baseline: Stopped by SIGTERM" in log
+    (path,) = (untrained / "runs").glob("*.json")
+    assert json.loads(path.read_text())["exit"] == "interrupted"
+    log = finish(start(untrained, LONG, options=[TRAININGS]))
+    assert "train_baseline: Resuming at step" in log
+
+
+def test_processes_of_nodes_end_with_a_killed_run(untrained):
+    child = start_long_training(untrained)
+    processes = children_of(child.pid)
+    assert processes
+    child.kill()
+    child.communicate(timeout=PATIENCE)
+    deadline = time.monotonic() + PATIENCE
+    while any(is_alive(process) for process in processes):
+        assert time.monotonic() < deadline, "a process outlived the run"
+        time.sleep(0.1)
