@@ -131,6 +131,9 @@ class System1(nn.Module):
         if backend == "navdp_async":
             # One token of all latents, as NavDP has one of its goal.
             self.attention = nn.Linear(width, 1, bias=False)
+            # As loud as the tokens of pictures beside it: the decoder does not scale what it reads,
+            # and what says where the goal is was a seventh of what shows the ground.
+            self.goal_norm = nn.LayerNorm(width)
             self.decoder: nn.Module = TrajectoryDecoder(
                 width=width,
                 horizon=horizon,
@@ -175,7 +178,7 @@ class System1(nn.Module):
         goal = self.latents(self.scaler(latents))
         if self.backend == "navdp_async":
             weights = self.attention(goal).softmax(1)
-            goal = (weights * goal).sum(1, keepdim=True)
+            goal = self.goal_norm((weights * goal).sum(1, keepdim=True))
         if self.pictures is None:
             return goal
         if pictures is None:
