@@ -149,12 +149,15 @@ def test_a_trajectory_depends_on_each_input_that_its_backend_has(backend):
         assert torch.allclose(before, say(latents, changed)) != is_seen
 
 
-def test_the_goal_is_as_loud_as_the_pictures_beside_it():
+@pytest.mark.parametrize("backend", ["nextdit_async", "navdp_async"])
+def test_the_goal_is_as_loud_as_the_pictures_beside_it(backend):
     """Else a decoder that does not scale what it reads learns the ground long before the goal."""
-    condition = system1("navdp_async").condition(
-        torch.randn(8, 4, 32), torch.randn(8, 2, 4, 16, 16)
+    latents, pairs = torch.randn(8, 4, 32), torch.randn(8, 2, 4, 16, 16)
+    condition = system1(backend).condition(latents, pairs)
+    num_seen = PICTURES["num_queries"]
+    goal, pictures = (
+        tokens.norm(dim=2).mean() for tokens in (condition[:, :-num_seen], condition[:, -num_seen:])
     )
-    goal, pictures = condition[:, 0].norm(dim=1).mean(), condition[:, 1:].norm(dim=2).mean()
     assert float(goal) == pytest.approx(float(pictures), rel=0.2)
 
 
