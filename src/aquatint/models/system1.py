@@ -126,14 +126,14 @@ class System1(nn.Module):
         self.pictures: PairMemory | None = None
         if sees:
             self.pictures = PairMemory(channels=sees, width=width, num_heads=num_heads, **pictures)
-            # As loud as the tokens of pictures beside them: neither decoder scales all that it
-            # reads, and what says where the goal is was a seventh of what shows the ground.
-            self.goal_norm = nn.LayerNorm(width)
         num_seen = pictures["num_queries"] if sees else 0
         self.process: FlowMatching | Diffusion
         if backend == "navdp_async":
             # One token of all latents, as NavDP has one of its goal.
             self.attention = nn.Linear(width, 1, bias=False)
+            # As loud as the tokens of pictures beside it: this decoder does not scale what it
+            # reads, and what says where the goal is was a seventh of what shows the ground.
+            self.goal_norm = nn.LayerNorm(width)
             self.decoder: nn.Module = TrajectoryDecoder(
                 width=width,
                 horizon=horizon,
@@ -178,13 +178,13 @@ class System1(nn.Module):
         goal = self.latents(self.scaler(latents))
         if self.backend == "navdp_async":
             weights = self.attention(goal).softmax(1)
-            goal = (weights * goal).sum(1, keepdim=True)
+            goal = self.goal_norm((weights * goal).sum(1, keepdim=True))
         if self.pictures is None:
             return goal
         if pictures is None:
             raise ValueError(f"{self.backend} needs pictures of the goal and of this moment.")
         channels = self.pictures.encoder.patches[0].in_channels
-        return torch.cat([self.goal_norm(goal), self.pictures(pictures[:, :, :channels])], 1)
+        return torch.cat([goal, self.pictures(pictures[:, :, :channels])], 1)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
         """Velocity, noise or clean trajectories (B, H, 3), as the process asks for it."""

@@ -30,7 +30,7 @@ WORDS = {
     "system2": "System 2, straight line",
     "nextdit_async": "NextDiT with pictures",
     "nextdit": "NextDiT, latents alone",
-    "navdp_async": "NavDP's decoder with pictures and depth",
+    "navdp_async": "NavDP with pictures, depth",
 }
 _COLORS = {
     "nextdit_async": "#D9601A",
@@ -72,7 +72,7 @@ def render_dual_report(report: DualReport, maps: GroundMaps, num_samples: int, s
         num_samples: Episodes that are drawn.
         seed: Decides which.
     """
-    style = MapStyle("nextdit_async", _MAP_COLORS, WORDS, _MAP_REACH_M)
+    style = MapStyle("nextdit", _MAP_COLORS, WORDS, _MAP_REACH_M)
     sections = [
         Section("loop", "Closed loop", loop_blocks(report.rollout, WORDS)),
         Section("ways", "Trajectories", [
@@ -82,7 +82,8 @@ def render_dual_report(report: DualReport, maps: GroundMaps, num_samples: int, s
                   "recorded way to the goal, colors the mean of each backend's samples."),
             Chart("time", _draw_time(report.metrics),
                   "Loss on held-out frames by the share of noise; flow matching and diffusion "
-                  "predict different things, so compare shapes, not heights."),
+                  "predict different things (velocity, clean trajectories), so compare shapes, "
+                  "not heights."),
         ]),
         Section("drift", "Drift", _drift_blocks(report.drift)),
         Section("maps", "Flown paths",
@@ -176,12 +177,14 @@ def _draw_ways(predictions: Mapping[str, pd.DataFrame], seed: int) -> go.Figure:
 
 
 def _draw_time(metrics: Mapping[str, dict[str, Any]]) -> go.Figure:
-    figure = style_figure(go.Figure(), 280)
+    figure = style_figure(go.Figure(), 320)
     for name, found in metrics.items():
         parts = found["loss_by_time"]
         figure.add_scatter(x=[part["share_of_noise"] for part in parts],
                            y=[part["loss"] for part in parts], mode="lines+markers",
                            name=WORDS[name], line={"color": _COLORS[name], "width": 2})  # fmt: skip
+    # Above: below, it would lie over the axis' title.
+    figure.update_layout(legend={"y": 1.02, "yanchor": "bottom"})
     figure.update_xaxes(title="share of noise")
     figure.update_yaxes(title="loss", rangemode="tozero")
     return figure
