@@ -201,6 +201,8 @@ def _draw_training(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
         figure.add_scatter(x=scored["step"], y=scored["val_ade_m"], mode="lines+markers",
                            name=label, showlegend=False, line={"color": color, "width": 1.8},
                            row=2, col=1)  # fmt: skip
+    figure.update_layout(legend={"y": 1.08, "yanchor": "bottom"})
+    figure.update_yaxes(type="log", dtick=1, row=1, col=1)
     figure.update_yaxes(rangemode="tozero", row=2, col=1)
     figure.update_xaxes(title="step", row=2, col=1)
     return figure
