@@ -28,6 +28,7 @@ def main() -> None:
         encoder(FeatureStore(folder, 1))
     distances()
     decisions()
+    shared_conditions()
     steps_against_quality()
 
 
@@ -110,6 +111,30 @@ def decisions() -> None:
             sample_fan(model, batch, "point", start)
             wall.append(time.perf_counter() - begun)
         print(f"one decision, {count} trajectories: {1e3 * statistics.median(wall):.0f} ms")
+
+
+def shared_conditions() -> None:
+    """A fan whose samples share keys and values of their condition, against one copy for each."""
+    model, count = policy(), 32
+    condition = torch.randn(BATCH, model.decoder.num_condition_tokens, 64)
+    start = torch.randn(BATCH * count, HORIZON, 3)
+    repeated, times = condition.repeat_interleave(count, dim=0), torch.zeros(BATCH)
+
+    @torch.inference_mode()
+    def shared() -> torch.Tensor:
+        return model.decoder.predict(start, times, condition)
+
+    @torch.inference_mode()
+    def copied() -> torch.Tensor:
+        return model.decoder.predict(start, times.repeat_interleave(count), repeated)
+
+    gap = (shared() - copied()).abs().max()
+    rounds = [[seconds(way) for way in (shared, copied)] for _ in range(ROUNDS)]
+    fast, slow = (statistics.median(times) for times in zip(*rounds, strict=True))
+    print(
+        f"a step of {BATCH} fans of {count}: difference {gap:.1e}, {1e3 * fast:.0f} ms with "
+        f"shared conditions, {1e3 * slow:.0f} ms with copies: ratio {slow / fast:.2f}"
+    )
 
 
 def steps_against_quality() -> None:

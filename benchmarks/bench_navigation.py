@@ -4,14 +4,17 @@ Run with ``make bench``. On a random pocket Qwen2.5-VL (96 wide, 3 blocks a towe
 embedded pad towns: samples a second of the builder that decodes what a sample shows, against one
 that decodes every frame up to it with its depth; a joint training step on remembered dialogues,
 against one that runs the frozen System 2 each time, with equal losses; dialogues remembered with
-each image seen once, against as often as it is shown; steps a second in closed
-loop where frames are rendered when System 2 asks for them, against rendering each. CPU
-seconds, one thread, medians of alternating rounds.
+each image seen once, against as often as it is shown; steps a second in closed loop where frames are rendered once when System 2 asks for them, against rendering each step, and
+against rendering again whenever they are asked for. CPU seconds, one thread, medians of alternating
+rounds. Last the wall time of flights by one process and by two.
 """
 
+import os
 import statistics
 import tempfile
 import time
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +32,9 @@ from aquatint.models.dual_system import DualSystem, Memory, remember
 from aquatint.models.navigator import NavigationModel
 from aquatint.models.pocket import qwen_config, random_qwen, train_tokenizer
 from aquatint.models.system1 import System1
-from aquatint.training.dual_memory import memory_shape, pack_memory, remember_turns, unpack_memory
+from aquatint.params import RunParams
+from aquatint.training.checkpoint import Checkpoint
+from aquatint.training.dual_memory import memory_shape, pack_memory, unpack_memory
 from aquatint.training.dual_stage import trajectory_losses
 from aquatint.training.navigation_dialogues import DialogueWriter, FrameStyle, read_frame
 from aquatint.training.navigation_rollout import roll_out
@@ -40,7 +45,9 @@ from aquatint.training.navigation_samples import (
     NavigationSamples,
 )
 from aquatint.training.point_goal_control import StraightLine
+from aquatint.training.shared_flights import group_flights, share_flights
 from aquatint.training.system2_actor import Guidance, System2Actor, System2Asker
+from aquatint.training.system2_rollout import ClosedLoop, open_system2
 from aquatint.world.pad_simulator import TrajectorySimulator
 from aquatint.world.town import TownWorldSpec, write_town
 
@@ -198,26 +205,68 @@ class RendersEach(System2Actor):
         return super().decide(simulator, agents)
 
 
+class Forgetful(TrajectorySimulator):
+    """Renders a frame again whenever it is asked for."""
+
+    def observe_frames(self, requests, camera):
+        """Forget, then render."""
+        for run in self._runs:
+            run.seen.clear()
+        return super().observe_frames(requests, camera)
+
+
 def bench_loop(folder: Path, spec: TownWorldSpec, backbone: Backbone) -> None:
-    simulator = TrajectorySimulator(folder, spec)
-    simulator.restrict({"scene_0000", "scene_0001"}, 8)
+    simulators = {kind: kind(folder, spec) for kind in (TrajectorySimulator, Forgetful)}
+    for simulator in simulators.values():
+        simulator.restrict({"scene_0000", "scene_0001"}, 8)
+    agent = simulators[Forgetful].agent
     guidance = Guidance(NUM_HISTORY, 4, 8, 16)
     model = NavigationModel(backbone.load()).eval()
     asker = System2Asker(model, DialogueWriter(backbone, STYLE), guidance)
-    control = StraightLine(simulator.agent.step_m, simulator.agent.turn_deg, 1.25)
+    control = StraightLine(agent.step_m, agent.turn_deg, 1.25)
     steps = []
 
-    def fly(kind):
-        results = roll_out(simulator, kind(asker, control), MAX_STEPS)
+    def fly(world, kind):
+        results = roll_out(simulators[world], kind(asker, control), MAX_STEPS)
         steps.append(sum(len(result["path"]) - 1 for result in results))
         return [result["path"] for result in results]
 
-    first, second = fly(System2Actor), fly(RendersEach)
-    if not all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
+    ways = [(TrajectorySimulator, System2Actor), (TrajectorySimulator, RendersEach),
+            (Forgetful, System2Actor)]  # fmt: skip
+    flown = [fly(*way) for way in ways]
+    if not all(np.array_equal(a, b) for other in flown[1:]
+               for a, b in zip(flown[0], other, strict=True)):  # fmt: skip
         raise SystemExit("The flights differ.")
-    lazy, eager = alternate(lambda: fly(System2Actor), lambda: fly(RendersEach))
-    print(f"closed loop: {steps[0] / lazy:.1f} steps/s rendering what is asked for, "
-          f"{steps[0] / eager:.1f} rendering each; ratio {eager / lazy:.2f}")  # fmt: skip
+    once, eager, again = alternate(*(partial(fly, *way) for way in ways))
+    print(f"closed loop: {steps[0] / once:.1f} steps/s rendering once what is asked for, "
+          f"{steps[0] / eager:.1f} rendering each step; ratio {eager / once:.2f}; "
+          f"{steps[0] / again:.1f} rendering whenever it is asked for; "
+          f"ratio {again / once:.2f}")  # fmt: skip
+
+
+def bench_pilots(folder: Path, spec: TownWorldSpec, backbone: Backbone) -> None:
+    """Wall time, from the start of the processes to their end, loading included."""
+    simulator = TrajectorySimulator(folder, spec)
+    simulator.restrict({f"scene_{number:04d}" for number in range(8)})
+    spec_of_system2 = {"num_history": NUM_HISTORY, "max_new_tokens": 4, "style": asdict(STYLE)}
+    loop = ClosedLoop(60, 0, 6.0, 6.0, requires_stop=True, wording=0, max_forward_steps=8,
+                      batch_size=16)  # fmt: skip
+    run = RunParams(seed=0, device="cpu", precision="float32", num_threads=1,
+                    save_state_every_steps=1, save_state_every_minutes=1)  # fmt: skip
+    arguments = (backbone, Checkpoint({}, spec_of_system2), loop, run)
+    groups = group_flights(("untrained",), len(simulator.episode_ids), 4)
+    walls: dict[int, list[float]] = {1: [], 2: []}
+    paths = {}
+    for number in (1, 2) * ROUNDS:
+        started = time.perf_counter()
+        flown = share_flights(open_system2, arguments, simulator, groups, number)
+        walls[number].append(time.perf_counter() - started)
+        paths[number] = [path for part in flown for path in part.episodes["path"]]
+    if paths[1] != paths[2]:
+        raise SystemExit("Two processes fly otherwise than one.")
+    one, two = (statistics.median(times) for times in walls.values())
+    print(f"{len(paths[1])} flights of 60 steps: {one:.1f} s by one process, {two:.1f} s by two "
+          f"with their start; ratio {one / two:.2f}, load {os.getloadavg()[0]:.1f}")  # fmt: skip
 
 
 def main() -> None:
@@ -232,6 +281,7 @@ def main() -> None:
         bench_joint_step(data, backbone)
         bench_remembering(data, backbone)
         bench_loop(folder, spec, backbone)
+        bench_pilots(folder, spec, backbone)
 
 
 if __name__ == "__main__":

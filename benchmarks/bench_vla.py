@@ -4,7 +4,8 @@ Run with ``make bench``. On a random pocket Qwen2.5-VL (96 wide, 2 blocks a towe
 epoch from the cache against one that runs the frozen backbone in every step, with equal losses; one
 hour of 650 Hz sensor data cut into windows once, against decoding the file for each window; a
 decision of the diffusion expert with 10 DDIM steps, against 100 DDPM steps and the regression.
-CPU seconds, one thread, medians of alternating rounds.
+CPU seconds, one thread, medians of alternating rounds. For Qwen2.5-VL-3B and the published policy
+the arithmetic of both is counted, block by block with random weights: an estimate, not a run.
 """
 
 import statistics
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
+from torch.utils.flop_counter import FlopCounterMode
 
 from aquatint.data.sensor_files import read_sensor_rows
 from aquatint.data.sensor_windows import cut_window, window_rows
@@ -25,11 +28,13 @@ from aquatint.models.vla_policy import VlaPolicy
 
 NUM_SAMPLES, BATCH, ROUNDS, WIDTH, EDGE_PX = 256, 32, 3, 96, 64
 HOUR_S, SENSOR_HZ, WINDOW, ACTION_HZ = 3600, 650, 65, 10
-DECODED_WINDOWS = 6
+DECODED_WINDOWS, TOKENS = 6, 50
+KIND = require_architecture("qwen2_5_vl")
+MARKS = (KIND.image_start, KIND.image_token, KIND.image_end)
 TEXT = "Fly to the red pad and face north."
 
 
-def policy(kind: str, sampler: str = "ddim") -> VlaPolicy:
+def policy(kind: str, num_tokens: int, sampler: str = "ddim") -> VlaPolicy:
     torch.manual_seed(0)
     return VlaPolicy(
         kind,
@@ -38,7 +43,7 @@ def policy(kind: str, sampler: str = "ddim") -> VlaPolicy:
                 "feedforward_width": 128, "num_blocks": 1, "out_width": 128, "dropout": 0.0},
         state={"num_values": 15, "widths": [64, 64], "num_heads": 4, "num_blocks": 0,
                "dropout": 0.0},
-        fusion={"strategy": "cross_attention", "num_heads": 4, "num_positions": 64},
+        fusion={"strategy": "cross_attention", "num_heads": 4, "places": (num_tokens, 16)},
         expert={"width": 128, "horizon": 8, "action_width": 7, "num_blocks": 3, "num_heads": 4,
                 "feedforward_width": 256, "dropout": 0.0},
         diffusion={"num_train_timesteps": 100, "sampler": sampler} if kind == "diffusion" else None,
@@ -52,14 +57,12 @@ def cpu_seconds(function) -> tuple[float, object]:
 
 
 def bench_cache() -> None:
-    kind = require_architecture("qwen2_5_vl")
-    tokenizer = train_tokenizer([f"user\n{TEXT}\nassistant\n"] * 50, 640, kind)
-    config = qwen_config(kind, width=WIDTH, num_blocks=2, image_size_px=EDGE_PX, patch_size_px=8,
+    tokenizer = train_tokenizer([f"user\n{TEXT}\nassistant\n"] * 50, 640, KIND)
+    config = qwen_config(KIND, width=WIDTH, num_blocks=2, image_size_px=EDGE_PX, patch_size_px=8,
                          tokenizer=tokenizer)  # fmt: skip
-    model = random_qwen(kind, config, 0).eval().requires_grad_(False)
+    model = random_qwen(KIND, config, 0).eval().requires_grad_(False)
     grid = ViewGrid(4, 4, 2)
-    marks = (kind.image_start, kind.image_token, kind.image_end)
-    prompt = PromptEncoder(tokenizer, marks, 1, grid).batch([TEXT] * BATCH)
+    prompt = PromptEncoder(tokenizer, MARKS, 1, grid).batch([TEXT] * BATCH)
     images = torch.randn(NUM_SAMPLES, 3, EDGE_PX, EDGE_PX)
     states, windows = torch.randn(NUM_SAMPLES, 1, 15), torch.randn(NUM_SAMPLES, WINDOW, 1026)
     targets = torch.randn(NUM_SAMPLES, 8, 7)
@@ -73,7 +76,7 @@ def bench_cache() -> None:
     cached = torch.cat([read(rows) for rows in batches]).clone()
 
     def epoch(is_cached: bool) -> list[float]:
-        expert = policy("regression")
+        expert = policy("regression", cached.shape[1])
         optimizer = torch.optim.AdamW(expert.parameters(), lr=1e-3, fused=True)
         losses = []
         for rows in batches:
@@ -104,6 +107,82 @@ def bench_cache() -> None:
           f"ratio {slow / fast:.1f}")  # fmt: skip
     seconds = statistics.median([cpu_seconds(lambda: read(batches[0]))[0] for _ in range(ROUNDS)])
     print(f"  of which the frozen backbone: {1000 * seconds / BATCH:.1f} ms a sample")
+
+
+def estimate_3b() -> None:
+    """Operations of one sample of stage 1 at published sizes: two views of 644 x 364 px."""
+    tokenizer = train_tokenizer([f"user\n{TEXT}\nassistant\n"] * 50, 640, KIND)
+    grid = ViewGrid(13, 23, 2)
+    prompt = PromptEncoder(tokenizer, MARKS, 2, grid).batch([TEXT])
+    images = torch.randn(2, 3, 364, 644)
+
+    def see(num_windowed: int, num_full: int) -> int:
+        model = published_backbone(tokenizer, num_windowed, num_full, 1)
+        return count_flops(lambda: encode_views(model, images))
+
+    def read(num_blocks: int) -> int:
+        model = published_backbone(tokenizer, 1, 0, num_blocks)
+        features = torch.zeros(1, 2, grid.num_tokens, 2048)
+        return count_flops(lambda: read_tokens(model, prompt, features, grid, (4, 7)))
+
+    one, windowed, full = see(1, 0), see(2, 0), see(1, 1)
+    vision = one + 27 * (windowed - one) + 4 * (full - one)
+    one = read(1)
+    frozen = vision + one + 35 * (read(2) - one)
+    trained = count_flops(lambda: published_policy_step(2 * 4 * 7 + 64))
+    print(
+        f"Qwen2.5-VL-3B and the published policy, operations of a sample: frozen "
+        f"{frozen / 1e12:.2f} T, trained {trained / 1e12:.3f} T forward and back: a cached epoch "
+        f"computes {(frozen + trained) / trained:.0f} times less"
+    )
+
+
+def count_flops(function) -> int:
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+def published_backbone(tokenizer, num_windowed: int, num_full: int, num_blocks: int):
+    """Qwen2.5-VL-3B's widths with fewer blocks, and a small vocabulary, which costs nothing."""
+    small = qwen_config(KIND, width=96, num_blocks=1, image_size_px=EDGE_PX, patch_size_px=8,
+                        tokenizer=tokenizer).to_dict()  # fmt: skip
+    small["vision_config"] |= {
+        "depth": num_windowed + num_full, "hidden_size": 1280, "intermediate_size": 3420,
+        "num_heads": 16, "patch_size": 14, "out_hidden_size": 2048, "window_size": 112,
+        "fullatt_block_indexes": list(range(num_windowed, num_windowed + num_full)),
+    }  # fmt: skip
+    small["text_config"] |= {
+        "hidden_size": 2048, "intermediate_size": 11008, "num_attention_heads": 16,
+        "num_key_value_heads": 2, "num_hidden_layers": num_blocks, "head_dim": 128,
+        "layer_types": ["full_attention"] * num_blocks,
+        "rope_parameters": {
+            "rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24],
+        },
+    }  # fmt: skip
+    config = transformers.Qwen2_5_VLConfig(**small)
+    return random_qwen(KIND, config, 0).eval().requires_grad_(False)
+
+
+def published_policy_step(num_tokens: int) -> None:
+    published = VlaPolicy(
+        "regression",
+        vl_width=2048,
+        sensor={"temporal_length": 650, "channels": [512, 1024, 1024, 1024], "num_heads": 8,
+                "feedforward_width": 4096, "num_blocks": 2, "out_width": 3072, "dropout": 0.1},
+        state={"num_values": 15, "widths": [256, 512, 512], "num_heads": 8, "num_blocks": 2,
+               "dropout": 0.1},
+        fusion={"strategy": "concat", "num_heads": 8, "places": (num_tokens, 2 * 4 * 7)},
+        expert={"width": 1024, "horizon": 8, "action_width": 7, "num_blocks": 4, "num_heads": 8,
+                "feedforward_width": 4096, "dropout": 0.1},
+    )  # fmt: skip
+    batch = {
+        "tokens": torch.randn(1, num_tokens, 2048), "states": torch.randn(1, 1, 15),
+        "token_is_pad": torch.zeros(1, num_tokens, dtype=torch.bool),
+        "windows": torch.randn(1, 650, 1026), "has_sensor": torch.ones(1, dtype=torch.bool),
+        "prior": torch.zeros(1, 8, 7),
+    }  # fmt: skip
+    published.act(batch).square().mean().backward()
 
 
 def bench_windows() -> None:
@@ -146,15 +225,16 @@ def bench_windows() -> None:
 
 def bench_decision() -> None:
     batch = {
-        "tokens": torch.randn(1, 50, WIDTH), "token_is_pad": torch.zeros(1, 50, dtype=torch.bool),
+        "tokens": torch.randn(1, TOKENS, WIDTH),
+        "token_is_pad": torch.zeros(1, TOKENS, dtype=torch.bool),
         "states": torch.randn(1, 1, 15), "windows": torch.randn(1, WINDOW, 1026),
         "has_sensor": torch.ones(1, dtype=torch.bool), "prior": torch.zeros(1, 8, 7),
         "start_noise": torch.randn(1, 8, 7),
     }  # fmt: skip
     models = {
-        "regression": policy("regression").eval(),
-        "diffusion, DDIM 10": policy("diffusion").eval(),
-        "diffusion, DDPM 100": policy("diffusion", "ddpm").eval(),
+        "regression": policy("regression", TOKENS).eval(),
+        "diffusion, DDIM 10": policy("diffusion", TOKENS).eval(),
+        "diffusion, DDPM 100": policy("diffusion", TOKENS, "ddpm").eval(),
     }
     times: dict[str, list[float]] = {name: [] for name in models}
     with torch.inference_mode():
@@ -168,5 +248,6 @@ def bench_decision() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     bench_cache()
+    estimate_3b()
     bench_windows()
     bench_decision()

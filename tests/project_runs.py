@@ -52,3 +52,13 @@ def open_catalog(data_root, env="test", **params):
     runtime = {"data_root": str(data_root), **params}
     with KedroSession.create(PROJECT, env=env, runtime_params=runtime) as session:
         return session.load_context().catalog
+
+
+def call_node(data_root, pipeline, name):
+    """Call one node on what lies below ``data_root`` and return its outputs, saving nothing."""
+    from kedro.framework.project import pipelines
+
+    catalog = open_catalog(data_root)
+    [node] = [n for n in pipelines[pipeline].nodes if n.name.rpartition(".")[2] == name]
+    given = node._inputs.items()
+    return node.func(**{argument: catalog.load(dataset) for argument, dataset in given})

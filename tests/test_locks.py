@@ -62,7 +62,7 @@ UNGUARDED = """
 import sys
 from pathlib import Path
 from aquatint.locks import one_builder
-from aquatint.world.processes import map_in_processes
+from aquatint.processes import map_in_processes
 with one_builder(Path(sys.argv[1])):
     print(list(map_in_processes(abs, [-1, -2], 2)))
 """

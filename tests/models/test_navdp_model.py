@@ -58,6 +58,17 @@ def test_the_decoder_alone_takes_tokens_of_anybody():
         decoder(num_task_tokens=6)
 
 
+def test_samples_that_share_a_condition_are_those_that_have_it_each():
+    model, condition = decoder(), torch.randn(3, 5, 16)
+    start, times = torch.randn(3, 4, 6, 3), torch.tensor([3, 0, 2])
+    shared = model.predict(start.flatten(0, 1), times, condition)
+    repeated = condition.repeat_interleave(4, dim=0)
+    each = model.predict(start.flatten(0, 1), times.repeat_interleave(4), repeated)
+    assert torch.allclose(shared, each, atol=1e-5)
+    values = model.values_of(start, condition).flatten()
+    assert torch.allclose(values, model.value(start.flatten(0, 1), repeated), atol=1e-5)
+
+
 def test_a_step_sees_no_later_one():
     model, condition = decoder(), torch.randn(1, 5, 16)
     noisy = torch.randn(1, 6, 3)

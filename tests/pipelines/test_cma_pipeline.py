@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aquatint.metrics.navigation import FlownPath, navigation_metrics
 from aquatint.pipelines.cma.nodes import evaluate_chunks
+from aquatint.training import imitation_rollout
 from aquatint.training.imitation_evaluation import evaluate_predictions
-from project_runs import open_catalog, run_project
+from project_runs import call_node, open_catalog, run_project
 
 pytestmark = pytest.mark.slow
 POLICIES = ("cma", "seq2seq", "rdp")
@@ -50,6 +52,15 @@ def test_flown_episodes_give_the_metrics_of_the_closed_loop(catalog):
     for name in ("navigation_error_m", "success", "ndtw_score", "path_length_m"):
         assert again[name] == pytest.approx(row[name])
     assert np.linalg.norm(path[0] - reference[0]) < 1e-9, "all begin where the expert does"
+
+
+def test_two_processes_flew_what_one_did(root, monkeypatch, tmp_path):
+    saved = open_catalog(root).load("cma.rollout.episodes")
+    monkeypatch.setattr(imitation_rollout, "count_pilots", lambda *_: 2)
+    episodes, metrics = call_node(root, "cma", "roll_out_policies")
+    episodes.to_parquet(tmp_path / "episodes.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "episodes.parquet"), saved)
+    assert json.loads(json.dumps(metrics)) == open_catalog(root).load("cma.rollout.metrics")
 
 
 def test_the_report_says_what_the_tables_say(catalog):

@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aquatint.metrics.navigation import FlownPath, navigation_metrics
+from aquatint.training import system2_rollout
 from aquatint.training.system2_evaluation import evaluate_answers
-from project_runs import open_catalog, run_project
+from project_runs import call_node, open_catalog, run_project
 
 pytestmark = pytest.mark.slow
 BACKENDS = ("nextdit_async", "nextdit", "navdp_async")
@@ -68,6 +70,15 @@ def test_the_dual_system_stands_on_the_system_2_that_is_there(root, ran_dual):
     assert -1 <= drift["least_cosine"] <= drift["cosine"] < 1 - 1e-7, "it was trained further"
     policies = catalog.load("dual_system.rollout.metrics")["policies"]
     assert {*BACKENDS, "system2", "expert"} <= set(policies)
+
+
+def test_two_processes_flew_what_one_did(root, ran_dual, monkeypatch, tmp_path):
+    saved = open_catalog(root).load("dual_system.rollout.episodes")
+    monkeypatch.setattr(system2_rollout, "count_pilots", lambda *_: 2)
+    episodes, metrics = call_node(root, "dual_system", "fly_dual_systems")
+    episodes.to_parquet(tmp_path / "episodes.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "episodes.parquet"), saved)
+    assert json.loads(json.dumps(metrics)) == open_catalog(root).load("dual_system.rollout.metrics")
 
 
 def test_the_reports_say_what_the_tables_say(root, ran_dual):

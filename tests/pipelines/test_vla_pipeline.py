@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from aquatint.training import vla_rollout
 from aquatint.training.vla_evaluation import evaluate_chunks
 from aquatint.training.vla_rollout import evaluate_rollouts
-from project_runs import open_catalog, run_pipelines
+from project_runs import call_node, open_catalog, run_pipelines
 
 pytestmark = pytest.mark.slow
 RECIPES = ("vla_regression", "vla_diffusion")
@@ -61,6 +63,14 @@ def test_every_number_can_be_recomputed_from_the_saved_predictions(catalog, reci
     counted = sum(metrics["by_sensor"][kind]["n"] for kind in ("with_sensor", "without_sensor"))
     assert counted == metrics["n"] > 0
     assert metrics["by_dimension"]["gripper"]["correlation"] is None
+
+
+def test_two_processes_flew_what_one_did(catalog, root, monkeypatch, tmp_path):
+    monkeypatch.setattr(vla_rollout, "count_pilots", lambda *_: 2)
+    runs = call_node(root, "vla_diffusion", "fly_vla_diffusion")
+    runs.to_parquet(tmp_path / "runs.parquet")
+    again = pd.read_parquet(tmp_path / "runs.parquet")
+    pd.testing.assert_frame_equal(again, catalog.load("vla_diffusion.rollout.episodes"))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

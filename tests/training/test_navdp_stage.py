@@ -352,11 +352,11 @@ def test_planners_end_where_they_should():
     loop = LoopRule(horizon=3, spacing_m=2.0, num_executed=2, max_decisions=9, stop_length_m=1.0,
                     num_samples=2)  # fmt: skip
     world = Field()
-    expert = fly_all(world, ExpertPlanner(loop), loop, "expert")[0]
+    expert = fly_all(world, ExpertPlanner(loop), loop)[0]
     assert expert["has_stopped"]
     assert expert["num_collisions"] == 0
     assert np.allclose(expert["path"][-1], world.goal)
-    straight = fly_all(world, LinePlanner(loop, "straight", 0), loop, "straight")[0]
+    straight = fly_all(world, LinePlanner(loop, "straight", 0), loop)[0]
     assert not straight["has_stopped"]
     assert straight["num_collisions"] > 3
     assert np.allclose(lines(np.array([0.0]), np.array([3.0]), 3, 2.0)[0, :, 0], [2, 3, 3])

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from aquatint.models.navigator import PARTS, parameters_by_part
+from aquatint.models.navigator import PARTS, NavigationModel, parameters_by_part
 from aquatint.params import OptimizerParams, StageParams
 from aquatint.pipelines.system2.params import System2Params
 from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError
@@ -15,7 +15,7 @@ from aquatint.training.navigation_samples import (
     NavigationSamples,
 )
 from aquatint.training.state import TrainingStateFolder
-from aquatint.training.system2_inference import predict_answers
+from aquatint.training.system2_inference import _see_new, predict_answers, write_answers
 from aquatint.training.system2_stage import (
     System2Plan,
     build_system2,
@@ -169,6 +169,31 @@ def test_answers_do_not_know_the_targets(navigation_data, navigation_backbone, r
     ]
     said = [table[["first_answer", "second_answer"]].to_numpy().tolist() for table in tables]
     assert said[0] == said[1]
+
+
+def test_images_that_were_seen_before_are_not_encoded_again(
+    navigation_data, navigation_backbone, run_params, monkeypatch
+):
+    model = restore_system2(navigation_backbone, None, run_params)
+    writer = DialogueWriter(navigation_backbone, STYLE)
+    dialogues = NavigationDialogues(few(navigation_data, 8), writer, 3, 0)
+    asked = [[dialogues.first_turn(i)] for i in range(len(dialogues))]
+    batch = writer.write(asked)
+    images = [image for [turn] in asked for image in turn.images]
+    whole, known, encoded = model.see(batch), {}, []
+
+    def see(part):
+        encoded.append(len(part["grids"]))
+        return NavigationModel.see(model, part)
+
+    monkeypatch.setattr(model, "see", see)
+    for _ in range(2):
+        assert torch.allclose(_see_new(model, batch, images, known), whole, atol=1e-5)
+    different = len({image.tobytes() for image in images})
+    assert encoded == [different]
+    assert different < len(images)
+    assert {image.shape for image in images} == {(48, 48, 3), (24, 24, 3)}
+    assert write_answers(model, writer, asked, 3) == write_answers(model, writer, asked, 3, known)
 
 
 def test_another_instruction_and_grey_images_change_what_is_shown(navigation_data,

@@ -9,6 +9,7 @@ import torch
 
 from aquatint.models.vl_reader import prompt_encoder, read_tokens, view_grid
 from aquatint.training.checkpoint import CheckpointMismatchError
+from aquatint.training.launch import launch
 from aquatint.training.state import TrainingStateFolder
 from aquatint.training.vla_export import (
     STAGE1_KEYS,
@@ -196,6 +197,22 @@ def test_a_training_that_was_cut_off_ends_as_if_it_had_not_been(
     assert resumed.digest == whole.digest
     assert again["loss"].tolist() == history["loss"].tolist()
     assert len(calls) == 3
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(trained, vla_data, run_params, tmp_path):
+    """LoRA in the backbone and the noise of a diffusion; one parent, whoever trains on."""
+    histories = []
+    for count in (1, 2):
+        run = run_params.model_copy(update={"num_processes": count})
+        states = TrainingStateFolder(str(tmp_path / str(count)))
+        plan = plan_of("stage2", "diffusion", epochs=1)
+        arguments = plan, vla_data, run, states, trained["diffusion"][0]
+        histories.append(launch(train_vla, arguments, run, tmp_path)[1])
+    names = [name for name in histories[0] if name.startswith(("loss", "grad", "val"))]
+    assert len(histories[0]) > 1
+    alone, shared = (history[names] for history in histories)
+    assert np.allclose(alone, shared, rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from world_cameras import sample_camera
 
+from aquatint.world import render as render_module
 from aquatint.world.occupancy import HALF_EXTENT_M
 from aquatint.world.palette import Surface
 from aquatint.world.render import Camera, render
@@ -18,6 +19,28 @@ def test_same_camera_gives_the_same_view(scene):
     np.testing.assert_array_equal(first.depth_m, second.depth_m)
     np.testing.assert_array_equal(first.edges, second.edges)
     assert first.boxes_xyxy == second.boxes_xyxy
+
+
+def test_triangles_that_are_left_out_of_a_view_show_nothing(scene, monkeypatch):
+    rng = np.random.default_rng(0)
+    cameras = [Camera(8, 45, yaw, *rng.uniform(-50, 50, 2), 79) for yaw in range(0, 360, 30)]
+    views = [render(scene, camera, SIZE_PX, 1) for camera in (*cameras, sample_camera(5))]
+    kept = [len(render_module._find_in_view(scene.mesh, view.camera)) for view in views]
+    assert 0 < np.mean(kept) < 0.7 * len(scene.mesh.vertices)
+    everything = np.arange(len(scene.mesh.vertices))
+    monkeypatch.setattr(render_module, "_find_in_view", lambda mesh, camera: everything)
+    for view in views:
+        whole = render(scene, view.camera, SIZE_PX, 1)
+        np.testing.assert_array_equal(view.rgb, whole.rgb)
+        np.testing.assert_array_equal(view.depth_m, whole.depth_m)
+        np.testing.assert_array_equal(view.instance_ids, whole.instance_ids)
+
+
+def test_a_view_without_any_triangle_shows_the_ground(scene):
+    far = Camera(8, 0, 0, 5000, 5000, 40)
+    assert not len(render_module._find_in_view(scene.mesh, far))
+    view = render(scene, far, SIZE_PX, 1)
+    np.testing.assert_allclose(view.depth_m, 8, rtol=1e-4)
 
 
 def test_shapes_and_types(scene):

@@ -67,6 +67,11 @@ class Backbone:
         return load_model(Path(self.folder), device, dtype or self.dtype, quantization)
 
     @property
+    def num_bytes(self) -> int:
+        """Bytes of its weight files."""
+        return sum(path.stat().st_size for path in Path(self.folder).glob(_WEIGHTS))
+
+    @property
     def architecture(self) -> Architecture:
         """Which architecture the folder's config.json names."""
         return require_architecture(read_config(Path(self.folder), None)["model_type"])

@@ -79,13 +79,14 @@ class TrajectoryDecoder(nn.Module):
         Which of both, training decides by ``Diffusion.prediction_type``.
 
         Args:
-            noisy: Increments with noise, shape (B, H, A).
+            noisy: Increments with noise, shape (B, H, A), or (B * K, H, A) for K samples of each
+                condition.
             timesteps: Of the diffusion, counted from 0, shape (B,).
             condition: Tokens, shape (B, C, D).
             shift: What is added to the token of every step, shape (B, D); nothing by default.
 
         Returns:
-            Noise or increments, shape (B, H, A).
+            Noise or increments, in the shape of ``noisy``.
         """
         steps = self._decode(noisy, timesteps, condition, shift, hides_task=False)
         return self.action_head(steps)
@@ -94,18 +95,18 @@ class TrajectoryDecoder(nn.Module):
         """Judge clean trajectories by what is seen, whatever the task.
 
         Args:
-            actions: Increments, shape (B, H, A).
+            actions: Increments, shape (B, H, A), or (B * K, H, A) for K samples of each condition.
             condition: Tokens, shape (B, C, D).
 
         Returns:
-            Values, the higher the better, shape (B,).
+            Values, the higher the better, shape (B,) or (B * K,).
 
         Raises:
             ValueError: If the decoder was built without a critic.
         """
         if self.critic_head is None:
             raise ValueError("This decoder was built with has_critic false: it judges nothing.")
-        timesteps = torch.zeros(len(actions), dtype=torch.long, device=actions.device)
+        timesteps = torch.zeros(len(condition), dtype=torch.long, device=actions.device)
         steps = self._decode(actions, timesteps, condition, None, hides_task=True)
         return self.critic_head(steps.mean(1)).squeeze(-1)
 
@@ -127,10 +128,8 @@ class TrajectoryDecoder(nn.Module):
         Returns:
             Increments, shape (B, K, H, A).
         """
-        num_samples = start.shape[1]
-        repeated = condition.repeat_interleave(num_samples, dim=0)
         found = diffusion.sample(
-            lambda noisy, steps: self.predict(noisy, steps, repeated),
+            lambda noisy, steps: self.predict(noisy, steps[:: start.shape[1]], condition),
             start.flatten(0, 1),
             generator,
         )
@@ -138,8 +137,7 @@ class TrajectoryDecoder(nn.Module):
 
     def values_of(self, samples: Tensor, condition: Tensor) -> Tensor:
         """Judge several trajectories (B, K, H, A) of each condition (B, C, D), shape (B, K)."""
-        repeated = condition.repeat_interleave(samples.shape[1], dim=0)
-        return self.value(samples.flatten(0, 1), repeated).unflatten(0, samples.shape[:2])
+        return self.value(samples.flatten(0, 1), condition).unflatten(0, samples.shape[:2])
 
     def _decode(
         self,
@@ -163,7 +161,25 @@ class TrajectoryDecoder(nn.Module):
         steps = self.action(actions) + self.step_places
         if shift is not None:
             steps = steps + shift[:, None]
-        return self.norm(self.blocks(steps, memory, tgt_mask=self._is_later))
+        if len(steps) == len(memory):
+            return self.norm(self.blocks(steps, memory, tgt_mask=self._is_later))
+        return self.norm(self._decode_samples(steps, memory))
+
+    def _decode_samples(self, steps: Tensor, memory: Tensor) -> Tensor:
+        """Run the blocks on several samples (B * K, H, D) of each memory (B, C, D).
+
+        All samples of a condition ask it at once, so that its keys and values are computed once.
+        """
+        for block in self.blocks.layers:
+            own = block.norm1(steps)
+            own = block.self_attn(own, own, own, attn_mask=self._is_later, need_weights=False)[0]
+            steps = steps + block.dropout1(own)
+            asking = block.norm2(steps).reshape(len(memory), -1, steps.shape[-1])
+            told = block.multihead_attn(asking, memory, memory, need_weights=False)[0]
+            steps = steps + block.dropout2(told.reshape(steps.shape))
+            inner = block.dropout(block.activation(block.linear1(block.norm3(steps))))
+            steps = steps + block.dropout3(block.linear2(inner))
+        return steps
 
 
 def sinusoidal_code(timesteps: Tensor, width: int) -> Tensor:

@@ -91,6 +91,7 @@ class DualActor:
 
     def begin(self, simulator: Any, num_agents: int) -> None:  # noqa: ANN401 - of the world
         """Forget earlier episodes."""
+        self._asker.forget()
         self.plans = [DualPlanState() for _ in range(num_agents)]
 
     def decide(self, simulator: Any, agents: list[int]) -> NDArray[np.int64]:  # noqa: ANN401

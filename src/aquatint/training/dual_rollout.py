@@ -19,12 +19,15 @@ from aquatint.training.checkpoint import Checkpoint
 from aquatint.training.dual_actor import DualActor, LocalPlanning
 from aquatint.training.dual_evaluation import predict_trajectories, trajectory_metrics
 from aquatint.training.dual_stage import restore_dual
-from aquatint.training.navigation_rollout import Policy, simple_policies
+from aquatint.training.navigation_rollout import Policy
+from aquatint.training.shared_flights import Pilot, pilot_run
 from aquatint.training.system2_actor import System2Actor
 from aquatint.training.system2_rollout import (
     ClosedLoop,
+    Flown,
     ask_system2,
-    fly_policies,
+    fly_pointed,
+    pilot,
     straight_line,
 )
 from aquatint.training.trajectory_control import PurePursuit
@@ -69,18 +72,34 @@ def fly_dual(  # noqa: PLR0913 - one argument for each thing that decides a flig
         run: Seed, device.
 
     Returns:
-        As ``fly_policies``.
+        As ``fly_pointed``.
     """
     simulator.restrict(set(scenes), loop.num_episodes)
+    arguments = (backbone, system2, dict(backends), loop, local, pilot_run(run))
+    return fly_pointed(simulator, open_dual, arguments, ("system2", *backends), loop,
+                       dict.fromkeys(backends, "system2"), backbone, run)  # fmt: skip
+
+
+def open_dual(
+    backbone: Backbone,
+    system2: Checkpoint,
+    backends: dict[str, Checkpoint],
+    loop: ClosedLoop,
+    local: LocalLoop,
+    run: RunParams,
+) -> Pilot[Flown]:
+    """Load System 2, and each dual system when it first flies.
+
+    Returns:
+        As ``system2_rollout.pilot``.
+    """
     asker = ask_system2(backbone, system2, loop, run)
-    agent = simulator.agent
-    control = PurePursuit(agent.step_m, agent.turn_deg, local.look_ahead, local.arrival_m)
-    policies: dict[str, Policy] = {
-        **simple_policies(run.seed),
-        "system2": System2Actor(asker, straight_line(simulator)),
-    }
-    for name, checkpoint in backends.items():
-        spec = checkpoint.spec
+
+    def build(name: str, agent: Any) -> Policy:  # noqa: ANN401 - of the world
+        if name == "system2":
+            return System2Actor(asker, straight_line(agent))
+        control = PurePursuit(agent.step_m, agent.turn_deg, local.look_ahead, local.arrival_m)
+        spec = backends[name].spec
         planning = LocalPlanning(
             spec["num_samples"],
             spec["rule"]["scale"],
@@ -88,9 +107,10 @@ def fly_dual(  # noqa: PLR0913 - one argument for each thing that decides a flig
             local.max_local_actions,
             run.seed,
         )
-        model = restore_dual(backbone, system2, checkpoint, run)
-        policies[name] = DualActor(asker, model, planning, control)
-    return fly_policies(simulator, policies, loop, dict.fromkeys(backends, "system2"))
+        model = restore_dual(backbone, system2, backends[name], run)
+        return DualActor(asker, model, planning, control)
+
+    return pilot(build, loop, run.seed)
 
 
 def measure_drift(  # noqa: PLR0913 - one argument for each thing that is compared

@@ -30,8 +30,18 @@ from aquatint.training.precision import prepare_device
 from aquatint.training.rdp_policy import RdpActor
 from aquatint.training.rdp_stage import KIND as RDP
 from aquatint.training.rdp_stage import restore_rdp
+from aquatint.training.shared_flights import (
+    FlightGroup,
+    Pilot,
+    count_pilots,
+    group_flights,
+    pilot_run,
+    share_flights,
+)
 
 _MISLED = "_misled"
+# Agents of a pass: large enough for whole batches, small enough that processes end together.
+_GROUP = 40
 
 
 def _check_words(simulator: NavigationSimulator, name: str, checkpoint: Checkpoint) -> None:
@@ -98,30 +108,52 @@ def roll_out_all(
     """
     for name, checkpoint in checkpoints.items():
         _check_words(simulator, name, checkpoint)
-    device = prepare_device(run)
-    encoder = ViewEncoder(backbone, Encoding(len(simulator.episode_ids), "float32", str(device)))
-    policies: dict[str, Policy] = dict(simple_policies(run.seed))
     pairs: dict[str, str] = {}
-    for name, checkpoint in checkpoints.items():
-        actor = _actor(checkpoint, encoder, sight, run.seed, device)
-        policies |= {name: actor, f"{name}{_MISLED}": actor}
+    for name in checkpoints:
         pairs |= {name: "forward", f"{name}{_MISLED}": name}
-    tables = []
-    for name, policy in policies.items():
-        results = roll_out(
-            simulator,
-            policy,
-            loop.max_steps,
-            wording=loop.wording,
-            is_misled=name.endswith(_MISLED),
-            description=f"flying {name}",
-        )
-        told = {"policy": name, "wording": [row["wording"] for row in results]}
-        radii = (loop.success_radius_m, loop.oracle_radius_m, loop.requires_stop)
-        tables.append(judge(results, *radii).assign(**told))
+    num_episodes = len(simulator.episode_ids)
+    groups = group_flights([*simple_policies(run.seed), *pairs], num_episodes, _GROUP)
+    num_pilots = count_pilots(run, len(pairs) * num_episodes * loop.max_steps, backbone.num_bytes)
+    arguments = (backbone, dict(checkpoints), sight, loop, pilot_run(run))
+    tables = share_flights(open_imitation, arguments, simulator, groups, num_pilots)
     episodes = pd.concat(tables, ignore_index=True)
     found = compare_policies(episodes, pairs)
     return episodes, {**found, "wordings": _by_wording(episodes, list(checkpoints))}
+
+
+def open_imitation(
+    backbone: Backbone,
+    checkpoints: dict[str, Checkpoint],
+    sight: Sight,
+    loop: Loop,
+    run: RunParams,
+) -> Pilot[pd.DataFrame]:
+    """Load every policy.
+
+    Returns:
+        Flies a group and returns its table of ``judge`` with ``policy`` and ``wording``.
+    """
+    device = prepare_device(run)
+    encoder = ViewEncoder(backbone, Encoding(_GROUP, "float32", str(device)))
+    policies: dict[str, Policy] = dict(simple_policies(run.seed))
+    for name, checkpoint in checkpoints.items():
+        actor = _actor(checkpoint, encoder, sight, run.seed, device)
+        policies |= {name: actor, f"{name}{_MISLED}": actor}
+
+    def fly(simulator: NavigationSimulator, group: FlightGroup) -> pd.DataFrame:
+        results = roll_out(
+            simulator,
+            policies[group.policy],
+            loop.max_steps,
+            wording=loop.wording,
+            is_misled=group.policy.endswith(_MISLED),
+            agents=group.agents,
+        )
+        told = {"policy": group.policy, "wording": [row["wording"] for row in results]}
+        radii = (loop.success_radius_m, loop.oracle_radius_m, loop.requires_stop)
+        return judge(results, *radii).assign(**told)
+
+    return fly
 
 
 def _by_wording(episodes: pd.DataFrame, names: list[str]) -> dict[str, Any]:

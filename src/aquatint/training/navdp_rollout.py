@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
-from aquatint.collective import hides_bars
 from aquatint.features.navdp import FrameSight, RgbEncoder
 from aquatint.metrics.paired import group_bootstrap_interval
 from aquatint.models.navdp import GOAL_KINDS
@@ -26,30 +24,44 @@ from aquatint.training.navdp_planners import (
 from aquatint.training.navdp_stage import restore_navdp
 from aquatint.training.navigation_rollout import compare_policies, judge
 from aquatint.training.precision import prepare_device
+from aquatint.training.shared_flights import (
+    FlightGroup,
+    Pilot,
+    count_pilots,
+    group_flights,
+    pilot_run,
+    share_flights,
+)
 
 KINDS = (*GOAL_KINDS, "none")
 UNJUDGED = "_unjudged"
 SIMPLE = ("straight", "forward", "random")
+# Agents that plan at once: large enough for whole batches, small enough that processes end
+# together.
+_GROUP = 32
 
 
 def fly_all(
-    simulator: PlannerSimulator, planner: Planner, rule: LoopRule, description: str
+    simulator: PlannerSimulator,
+    planner: Planner,
+    rule: LoopRule,
+    agents: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Run all episodes of a simulator to their end, at once.
+    """Run episodes of a simulator to their end, at once.
 
     Args:
         simulator: The world.
         planner: Who plans.
         rule: The loop.
-        description: Label of the progress bar.
+        agents: Numbers of those that fly; None for all.
 
     Returns:
-        The simulator's results.
+        The simulator's results of these agents.
     """
     simulator.reset()
-    live = list(range(len(simulator.episode_ids)))
-    bar = tqdm(range(rule.max_decisions), desc=description, disable=hides_bars(), leave=False)
-    for decision in bar:
+    flying = list(range(len(simulator.episode_ids)) if agents is None else agents)
+    live = flying
+    for decision in range(rule.max_decisions):
         if not live:
             break
         plan = planner.plan(simulator, live, decision)
@@ -58,7 +70,8 @@ def fly_all(
         rows = [place for place, done in enumerate(plan.is_there) if not done]
         live = [live[place] for place in rows]
         simulator.follow(live, plan.waypoints[rows, : rule.num_executed])
-    return simulator.results()
+    results = simulator.results()
+    return [results[agent] for agent in flying]
 
 
 def roll_out_navdp(  # noqa: PLR0913 - the world, the policy, its eyes, and the rules
@@ -84,6 +97,31 @@ def roll_out_navdp(  # noqa: PLR0913 - the world, the policy, its eyes, and the 
     Returns:
         Table of ``judge`` with ``policy`` and ``is_detour``; summaries and comparisons.
     """
+    num_episodes = len(simulator.episode_ids)
+    planned = tuple(f"{kind}{suffix}" for kind in KINDS for suffix in ("", UNJUDGED))
+    groups = group_flights(("expert", *SIMPLE, *planned), num_episodes, _GROUP)
+    # A decision renders what the policy remembers, and samples: several steps of other loops.
+    num_looks = rule.max_decisions * checkpoint.spec["rule"]["memory_size"]
+    arguments = (encoder, checkpoint, sight, rule, success_radius_m, pilot_run(run))
+    tables = share_flights(open_planners, arguments, simulator, groups,
+                           count_pilots(run, len(planned) * num_episodes * num_looks))  # fmt: skip
+    episodes = pd.concat(tables, ignore_index=True)
+    return episodes, summarise_rollout(episodes)
+
+
+def open_planners(
+    encoder: TeacherSource,
+    checkpoint: Checkpoint,
+    sight: FrameSight,
+    rule: LoopRule,
+    success_radius_m: float,
+    run: RunParams,
+) -> Pilot[pd.DataFrame]:
+    """Load the policy and its encoder.
+
+    Returns:
+        Flies a group and returns its table of ``judge`` with ``policy`` and ``is_detour``.
+    """
     device = prepare_device(run)
     policy = restore_navdp(checkpoint, device)
     eyes = RgbEncoder(encoder, sight.token_grid, str(device))
@@ -95,14 +133,14 @@ def roll_out_navdp(  # noqa: PLR0913 - the world, the policy, its eyes, and the 
                 policy, eyes, sight, checkpoint.spec["rule"], rule,
                 kind=kind, num_samples=count, seed=run.seed, device=device,
             )  # fmt: skip
-    tables = []
-    for name, planner in planners.items():
-        results = fly_all(simulator, planner, rule, f"flying {name}")
+
+    def fly(simulator: PlannerSimulator, group: FlightGroup) -> pd.DataFrame:
+        results = fly_all(simulator, planners[group.policy], rule, group.agents)
         judged = judge(results, success_radius_m, success_radius_m, requires_stop=True)
-        extra = {"policy": name, "is_detour": [row["is_detour"] for row in results]}
-        tables.append(judged.drop(columns="instruction").assign(**extra))
-    episodes = pd.concat(tables, ignore_index=True)
-    return episodes, summarise_rollout(episodes)
+        extra = {"policy": group.policy, "is_detour": [row["is_detour"] for row in results]}
+        return judged.drop(columns="instruction").assign(**extra)
+
+    return fly
 
 
 def summarise_rollout(episodes: pd.DataFrame) -> dict[str, Any]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from aquatint.collective import hides_bars
 from aquatint.metrics.navigation import FlownPath, navigation_metrics, summarise_navigation
 from aquatint.metrics.paired import group_bootstrap_interval, mcnemar
 
@@ -83,21 +81,36 @@ class SimplePolicy:
         return self._decide(simulator, agents)
 
 
+class RandomPolicy:
+    """Draws as often as the expert does each action, so it stops after 25 steps on average.
+
+    Args:
+        seed: Of the draw; each agent has random numbers of its own, whoever flies with it.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._draws: dict[int, np.random.Generator] = {}
+
+    def begin(self, simulator: NavigationSimulator, num_agents: int) -> None:
+        """Forget earlier episodes."""
+        self._draws = {n: np.random.default_rng([self._seed, 95, n]) for n in range(num_agents)}
+
+    def decide(self, simulator: NavigationSimulator, agents: list[int]) -> NDArray[np.int64]:
+        """Action of each of these agents."""
+        return np.array([self._draws[agent].choice(4, p=_EXPERT_SHARES) for agent in agents])
+
+
 def simple_policies(seed: int) -> dict[str, Policy]:
     """Return what needs no training: the expert, always forward, and chance.
 
-    Chance draws as often as the expert does each action, so it stops after 25 steps on average.
-
     Args:
-        seed: Of the draw.
+        seed: Of chance.
     """
-    rng = np.random.default_rng([seed, 95])
     return {
         "expert": SimplePolicy(lambda simulator, agents: simulator.expert_actions(agents)),
         "forward": SimplePolicy(lambda simulator, agents: np.full(len(agents), FORWARD)),
-        "random": SimplePolicy(
-            lambda simulator, agents: rng.choice(4, len(agents), p=_EXPERT_SHARES)
-        ),
+        "random": RandomPolicy(seed),
     }
 
 
@@ -108,9 +121,9 @@ def roll_out(
     *,
     wording: int | None = 0,
     is_misled: bool = False,
-    description: str = "rolling out",
+    agents: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Run all episodes of a simulator to their end, at once.
+    """Run episodes of a simulator to their end, at once.
 
     Args:
         simulator: The world.
@@ -118,16 +131,17 @@ def roll_out(
         max_steps: Longest episode in actions.
         wording: Which of an episode's instructions; None for each in its turn.
         is_misled: Whether agents are told the instruction of another episode.
-        description: Label of the progress bar.
+        agents: Numbers of those that fly; None for all.
 
     Returns:
-        The simulator's results.
+        The simulator's results of these agents.
     """
     episode_ids = simulator.episode_ids
     simulator.reset(episode_ids, wording, is_misled=is_misled)
     policy.begin(simulator, len(episode_ids))
-    live = list(range(len(episode_ids)))
-    for _ in tqdm(range(max_steps), desc=description, disable=hides_bars(), leave=False):
+    flying = list(range(len(episode_ids)) if agents is None else agents)
+    live = flying
+    for _ in range(max_steps):
         if not live:
             break
         actions = policy.decide(simulator, live)
@@ -135,7 +149,8 @@ def roll_out(
         live = [
             agent for agent, action in zip(live, actions.tolist(), strict=True) if action != STOP
         ]
-    return simulator.results()
+    results = simulator.results()
+    return [results[agent] for agent in flying]
 
 
 def judge(

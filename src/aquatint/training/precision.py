@@ -42,7 +42,7 @@ def prepare_device(run: RunParams) -> torch.device:
     seed = run.seed + 1_000_003 * collective.rank()
     random.seed(seed)
     torch.manual_seed(seed)
-    is_cuda = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
+    is_cuda = takes_cuda(run)
     # With several threads, gradients of indexed tensors are otherwise summed in the order in which
     # threads arrive. On CUDA some kernels have no such variant, so there it is left alone.
     torch.use_deterministic_algorithms(not is_cuda)
@@ -51,6 +51,13 @@ def prepare_device(run: RunParams) -> torch.device:
     if not is_cuda:
         keep_freed_blocks()
     return torch.device("cuda" if is_cuda else "cpu")
+
+
+def takes_cuda(run: RunParams) -> bool:
+    """Whether the run computes on a CUDA device."""
+    import torch
+
+    return run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
 
 
 def keep_freed_blocks() -> None:

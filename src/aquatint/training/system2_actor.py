@@ -24,7 +24,7 @@ from aquatint.models.navigator import NavigationModel
 from aquatint.training.navigation_dialogues import DialogueWriter, Turn
 from aquatint.training.navigation_samples import DOWN
 from aquatint.training.point_goal_control import Floats, StraightLine, pixel_to_point
-from aquatint.training.system2_inference import write_answers
+from aquatint.training.system2_inference import KnownImages, write_answers
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,11 @@ class System2Asker:
 
     def __init__(self, model: NavigationModel, writer: DialogueWriter, guidance: Guidance) -> None:
         self.model, self.writer, self.guidance = model, writer, guidance
+        self._known: KnownImages = {}
+
+    def forget(self) -> None:
+        """Forget what images showed: not who flew before decides how features are rounded."""
+        self._known = {}
 
     def first_turns(self, simulator: Any, agents: list[int]) -> list[Turn]:  # noqa: ANN401 - of the world
         """The question over history and view of each of these agents."""
@@ -127,7 +132,8 @@ class System2Asker:
     def _answer(self, simulator: Any, agents: list[int]) -> list[Reply]:  # noqa: ANN401
         turns = self.first_turns(simulator, agents)
         longest = self.guidance.max_new_tokens
-        texts = write_answers(self.model, self.writer, [[turn] for turn in turns], longest)
+        texts = write_answers(self.model, self.writer, [[turn] for turn in turns], longest,
+                              self._known)  # fmt: skip
         replies = [
             Reply(_usable(parse_answer(text)), [turn._replace(answer=text)])
             for turn, text in zip(turns, texts, strict=True)
@@ -142,7 +148,7 @@ class System2Asker:
             [turns[i]._replace(answer=DOWN), self.second_turn(pixels, frames[i], told[agents[i]])]
             for i, (pixels, _) in zip(looking, views, strict=True)
         ]
-        said = write_answers(self.model, self.writer, dialogues, longest)
+        said = write_answers(self.model, self.writer, dialogues, longest, self._known)
         for i, text, asked, (pixels, depth_m) in zip(looking, said, dialogues, views, strict=True):
             pixel = parse_answer(text)
             answer = pixel if pixel.kind == "pixel" else Answer("invalid")
@@ -172,6 +178,7 @@ class System2Actor:
 
     def begin(self, simulator: Any, num_agents: int) -> None:  # noqa: ANN401 - of the world
         """Forget earlier episodes."""
+        self._asker.forget()
         self.plans = [Plan() for _ in range(num_agents)]
 
     def decide(self, simulator: Any, agents: list[int]) -> NDArray[np.int64]:  # noqa: ANN401

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from aquatint.collective import hides_bars
@@ -14,6 +17,9 @@ from aquatint.models.navigator import NavigationModel
 from aquatint.training.answering_inference import generate_answers
 from aquatint.training.navigation_dialogues import DialogueWriter, Turn
 from aquatint.training.navigation_samples import DOWN, NavigationDialogues
+
+# Features by an image's shape and pixels.
+KnownImages = dict[tuple[tuple[int, ...], bytes], Tensor]
 
 _KEPT = ("sample_id", "flight_id", "frame", "scene", "split", "instruction", "kind", "answer",
          "goal_row", "goal_column")  # fmt: skip
@@ -25,6 +31,7 @@ def write_answers(
     writer: DialogueWriter,
     dialogues: Sequence[Sequence[Turn]],
     max_new_tokens: int,
+    known: KnownImages | None = None,
 ) -> list[str]:
     """Let the model answer the last question of each dialogue, greedily.
 
@@ -33,12 +40,38 @@ def write_answers(
         writer: Turns to tensors.
         dialogues: Turns; the last one's answer is None.
         max_new_tokens: Longest answer.
+        known: What images showed that were seen before; more are put there.
     """
     device = next(model.parameters()).device
     batch = {name: value.to(device) for name, value in writer.write(dialogues).items()}
-    batch["features"] = model.see(batch)
+    if known is None:
+        batch["features"] = model.see(batch)
+    else:
+        images = [image for turns in dialogues for turn in turns for image in turn.images]
+        batch["features"] = _see_new(model, batch, images, known)
     return [writer.decode(ids) for ids in generate_answers(model, batch, writer.eos,
                                                            max_new_tokens)]  # fmt: skip
+
+
+def _see_new(
+    model: NavigationModel,
+    batch: Mapping[str, Tensor],
+    images: Sequence[NDArray[np.uint8]],
+    known: KnownImages,
+) -> Tensor:
+    """Features of all images, shape (N, D); the tower runs over those that are not known."""
+    keys = [(image.shape, image.tobytes()) for image in images]
+    patches = batch["patches"].split(batch["grids"].prod(1).tolist())
+    new = {key: number for number, key in enumerate(keys) if key not in known}
+    if new:
+        grids = batch["grids"][list(new.values())]
+        shown = torch.cat([patches[number] for number in new.values()])
+        features = model.see({"patches": shown, "grids": grids})
+        # A patch is a fixed share of a token: the merger joins as many everywhere.
+        per_token = len(shown) // len(features)
+        sizes = (grids.prod(1) // per_token).tolist()
+        known.update(zip(new, features.split(sizes), strict=True))
+    return torch.cat([known[key] for key in keys])
 
 
 def predict_answers(

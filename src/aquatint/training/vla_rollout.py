@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from aquatint.collective import hides_bars
 from aquatint.metrics.rollouts import compare_rollouts, rollout_metrics
-from aquatint.training.vla_actor import Observation, VlaActor
+from aquatint.models.backbone import Backbone
+from aquatint.params import RunParams
+from aquatint.training.checkpoint import Checkpoint
+from aquatint.training.shared_flights import (
+    FlightGroup,
+    Pilot,
+    count_pilots,
+    group_flights,
+    pilot_run,
+    share_flights,
+)
+from aquatint.training.vla_actor import Observation, VlaActor, open_actor
 
 EXPERT, ZERO, SHUFFLED, ZEROED = "expert", "zero", "shuffled_instruction", "sensor_zeroed"
+
+
+@dataclass(frozen=True)
+class RunRule:
+    """The closed loop.
+
+    Attributes:
+        num_runs: Episodes of each policy.
+        num_executed_actions: Actions of a chunk before the policy looks again.
+        probed: Policy that also acts on another instruction and without the sensor.
+        dtype: Type that features were stored in while policies were trained.
+    """
+
+    num_runs: int
+    num_executed_actions: int
+    probed: str
+    dtype: str
 
 
 class Simulator(Protocol):
@@ -110,33 +137,68 @@ def _observation(
 
 def fly_all(
     simulator: Simulator,
-    actors: Mapping[str, VlaActor],
-    num_runs: int,
-    num_executed_actions: int,
-    probed: str,
+    backbone: Backbone,
+    checkpoints: Mapping[str, Checkpoint],
+    loop: RunRule,
+    run: RunParams,
 ) -> pd.DataFrame:
-    """Let the expert, a policy that stands still, and every actor act from the same starts.
+    """Let the expert, a policy that stands still, and every policy act from the same starts.
 
     Args:
         simulator: The world.
-        actors: Policies by name.
-        num_runs: Episodes of each.
-        num_executed_actions: Actions of a chunk before the policy looks again.
-        probed: Policy that also acts on another instruction and without the sensor.
+        backbone: What the policies see with.
+        checkpoints: Policies by name.
+        loop: The loop.
+        run: Seed, device, threads.
 
     Returns:
         Results with a column ``policy``.
     """
-    plan: list[tuple[str, VlaActor | None, str]] = [(EXPERT, None, EXPERT), (ZERO, None, ZERO)]
-    plan += [(name, actor, "own") for name, actor in actors.items()]
-    plan += [(f"{probed}, {mode}", actors[probed], mode) for mode in (SHUFFLED, ZEROED)]
-    parts = []
-    for name, actor, mode in tqdm(plan, desc="flying", disable=hides_bars(), leave=False):
-        runs = fly(simulator, actor, list(range(num_runs)), num_executed_actions, mode=mode)
-        parts.append(runs.assign(policy=name))
+    modes = _modes(checkpoints, loop.probed)
+    # All of a policy at once: what a diffusion draws follows from all robots of a batch.
+    groups = group_flights(modes, loop.num_runs, loop.num_runs)
+    num_decisions = simulator.num_steps // loop.num_executed_actions
+    num_pilots = count_pilots(
+        run, len(modes) * loop.num_runs * num_decisions, len(checkpoints) * backbone.num_bytes
+    )
+    arguments = (backbone, dict(checkpoints), simulator.num_views, loop, pilot_run(run))
+    parts = share_flights(open_actors, arguments, simulator, groups, num_pilots)
     runs = pd.concat(parts, ignore_index=True)
     lengths = runs[runs["policy"] == EXPERT].set_index("run_id")["path_length_m"]
     return runs.assign(expert_length_m=runs["run_id"].map(lengths))
+
+
+def _modes(names: Iterable[str], probed: str) -> dict[str, tuple[str, str]]:
+    """Whose actions are carried out, and in which mode, by the name under which it is told."""
+    found = {EXPERT: ("", EXPERT), ZERO: ("", ZERO)}
+    found |= {name: (name, "own") for name in names}
+    return found | {f"{probed}, {mode}": (probed, mode) for mode in (SHUFFLED, ZEROED)}
+
+
+def open_actors(
+    backbone: Backbone,
+    checkpoints: dict[str, Checkpoint],
+    num_views: int,
+    loop: RunRule,
+    run: RunParams,
+) -> Pilot[pd.DataFrame]:
+    """Load every policy when it first acts.
+
+    Returns:
+        Lets a group act and returns the simulator's results with ``policy``.
+    """
+    modes = _modes(checkpoints, loop.probed)
+    actors: dict[str, VlaActor] = {}
+
+    def act(simulator: Simulator, group: FlightGroup) -> pd.DataFrame:
+        name, mode = modes[group.policy]
+        if name and name not in actors:
+            actors[name] = open_actor(backbone, checkpoints[name], run, num_views, loop.dtype)
+        actor = actors.get(name)
+        runs = fly(simulator, actor, list(group.agents), loop.num_executed_actions, mode=mode)
+        return runs.assign(policy=group.policy)
+
+    return act
 
 
 def no_runs() -> pd.DataFrame:

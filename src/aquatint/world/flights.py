@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from aquatint.data.lerobot_writer import LeRobotEpisode, LeRobotLayout, write_lerobot
 from aquatint.data.robot_rows import STATE_NAMES
+from aquatint.processes import map_in_processes
 from aquatint.world.arrays import Rng
 from aquatint.world.flight_formats import VIEW, write_bridge, write_episode, write_trajectory
 from aquatint.world.flight_physics import ACTION_HZ, HEADINGS_DEG, Goal, RangeFinder, wrap_deg
 from aquatint.world.flight_recording import Flight, record_flight
 from aquatint.world.flight_sites import MAX_PADS, PAD_COLORS, Site, photograph_ground, sample_site
-from aquatint.world.processes import map_in_processes
 from aquatint.world.whole_folders import is_written, write_whole
 from aquatint.world.wording import POSITION_WORDS, join_words, name_position, with_article
 

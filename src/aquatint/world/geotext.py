@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from aquatint.processes import map_in_processes
 from aquatint.world.captions import NUM_REGIONS, Description, describe
 from aquatint.world.flaws import add_test_flaws, add_train_flaws
-from aquatint.world.processes import map_in_processes
 from aquatint.world.render import Camera, render
 from aquatint.world.scenes import make_scene
 

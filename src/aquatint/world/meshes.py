@@ -1,6 +1,7 @@
 """Triangles of simple solids: boxes, gables, cylinders, vaults and trees, wound outwards."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -70,6 +71,13 @@ class Mesh:
     materials: NDArray[np.uint8]
     normals: FloatArray
     object_ids: NDArray[np.int32]
+
+    @cached_property
+    def bounds(self) -> tuple[FloatArray, FloatArray]:
+        """Middle (T, 3) and radius (T,) in metres of a sphere around each triangle."""
+        middles = self.vertices.mean(1)
+        radii = np.linalg.norm(self.vertices - middles[:, None], axis=2).max(1)
+        return middles, radii
 
 
 @dataclass

@@ -14,7 +14,7 @@ from aquatint.data.json_lines import read_json_lines
 from aquatint.world.arrays import FloatArray
 from aquatint.world.scenes import Scene
 from aquatint.world.town import CLOSED_LOOP, SET_NAME, TownWorldSpec, open_town, scene_name
-from aquatint.world.town_agent import AgentState, Expert, camera_pose, look
+from aquatint.world.town_agent import AgentState, camera_pose
 from aquatint.world.town_map import HALF_EXTENT_M, TownMap
 from aquatint.world.town_runs import TownRun, carry_out, expert_actions
 
@@ -78,10 +78,9 @@ class TrajectorySimulator:
         return next((i for i in later if self._episodes[i]["landmark"] != own), episode_id)
 
     def _begin(self, episode: dict[str, Any], instruction: str) -> TownRun:
-        scene, town = self._place(episode["number"])
-        start = AgentState(**episode["start"])
-        expert = Expert(town, np.array(episode["goal"]), self.agent)
-        return TownRun(episode, scene, town, expert, [start], instruction)
+        place = functools.partial(self._place, episode["number"])
+        start, goal = AgentState(**episode["start"]), np.array(episode["goal"])
+        return TownRun(episode, goal, self.agent, place, [start], instruction)
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - lives as long as the run's simulator
     def _place(self, number: int) -> tuple[Scene, TownMap]:
@@ -99,7 +98,7 @@ class TrajectorySimulator:
     def observe_frames(
         self, requests: Sequence[tuple[int, int]], camera: CameraName
     ) -> list[tuple[NDArray[np.uint8], FloatArray]]:
-        """Return frames as agents saw them, rendered when they are asked for.
+        """Return frames as agents saw them, rendered when they are first asked for.
 
         Args:
             requests: Agent and frame, counted from 0, of each.
@@ -109,12 +108,7 @@ class TrajectorySimulator:
             Pixels (S, S, 3) and depth in metres (S, S) of each.
         """
         pitch = self.agent.pitch_deg if camera == "ahead" else self.agent.look_down_deg
-        views = []
-        for agent, frame in requests:
-            run = self._runs[agent]
-            view = look(run.scene, run.states[frame], self.agent, pitch)
-            views.append((view.rgb, view.depth_m))
-        return views
+        return [self._runs[agent].look_back(frame, pitch) for agent, frame in requests]
 
     def camera_pose(self, agent: int, camera: CameraName) -> FloatArray:
         """Camera to world of an agent's camera now, OpenCV's axes, shape (4, 4)."""

@@ -1,12 +1,14 @@
 """Renders a scene from a camera: colour, depth, object ids, edges and boxes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aquatint.world.arrays import FloatArray
+from aquatint.world.meshes import Mesh
 from aquatint.world.objects import UNBOXED_KINDS
 from aquatint.world.occupancy import HALF_EXTENT_M
 from aquatint.world.painter import GROUND_SIZE_PX, PX_PER_M
@@ -23,6 +25,7 @@ EDGE_DEPTH_RATIO = 0.04
 MAX_PITCH_DEG = 45.0
 SENSOR_NOISE = 2.2
 _NEAR_M = 1.0
+_ROUNDING_M = 0.05
 _EDGE_SURFACES = (Surface.ROAD, Surface.RIVER, Surface.RAILWAY, Surface.SEA)
 
 
@@ -55,7 +58,7 @@ class Camera:
         if self.altitude_m <= 0:
             raise ValueError(f"altitude_m must be positive, not {self.altitude_m}.")
 
-    @property
+    @cached_property
     def axes(self) -> FloatArray:
         """Unit vectors to the right, up in the image, and forward, shape (3, 3)."""
         pitch, yaw = np.radians(self.pitch_deg), np.radians(self.yaw_deg)
@@ -65,7 +68,7 @@ class Camera:
         upward = ahead * np.cos(pitch) - down * np.sin(pitch)
         return np.stack([np.cross(forward, upward), upward, forward]).astype(np.float32)
 
-    @property
+    @cached_property
     def position(self) -> FloatArray:
         """World x, y, z of the camera in metres, shape (3,)."""
         distance = self.altitude_m / np.cos(np.radians(self.pitch_deg))
@@ -82,7 +85,11 @@ class Camera:
             x to the right, y down and the depth along the viewing direction, shape (..., 3).
             Points outside the image lie outside [0, 1]; those behind have a negative depth.
         """
-        seen = (points - self.position) @ self.axes.T
+        offsets = np.empty_like(points)
+        for axis, place in enumerate(self.position):
+            offsets[..., axis] = points[..., axis] - place
+        # As one matrix: for a stack of them numpy multiplies one triangle at a time.
+        seen = (offsets.reshape(-1, 3) @ self.axes.T).reshape(points.shape)
         depth = seen[..., 2]
         safe = np.where(np.abs(depth) < 1e-6, 1e-6, depth)
         scale = 0.5 / np.tan(np.radians(self.fov_deg / 2)) / safe
@@ -94,22 +101,31 @@ class View:
     """What a camera sees, as arrays of shape (S, S) unless stated otherwise.
 
     Args:
+        scene: The scene.
         camera: The camera.
         rgb: Colour, uint8, shape (S, S, 3).
         depth_m: Depth along the viewing direction, float32.
         instance_ids: Object counted from 1, or 0 for the ground, int32.
         surfaces: ``Surface`` of each pixel, uint8.
-        edges: Where the object or the depth changes, bool.
-        boxes_xyxy: Box around the visible pixels of each object, in [0, 1].
     """
 
+    scene: Scene
     camera: Camera
     rgb: NDArray[np.uint8]
     depth_m: FloatArray
     instance_ids: NDArray[np.int32]
     surfaces: NDArray[np.uint8]
-    edges: NDArray[np.bool_]
-    boxes_xyxy: dict[int, BoxXyxy]
+
+    # Searched for when they are asked for: an agent's camera has no use for them.
+    @cached_property
+    def edges(self) -> NDArray[np.bool_]:
+        """Where the object or the depth changes, bool."""
+        return _find_edges(self.instance_ids, self.depth_m, self.surfaces)
+
+    @cached_property
+    def boxes_xyxy(self) -> dict[int, BoxXyxy]:
+        """Box around the visible pixels of each object, in [0, 1]."""
+        return _find_boxes(self.scene, self.instance_ids)
 
 
 class _Hits(NamedTuple):
@@ -145,33 +161,40 @@ def render(scene: Scene, camera: Camera, size_px: int = 128, supersampling: int 
     pick = slice(supersampling // 2, None, supersampling)
     depth, ids = hits.depth_m[pick, pick], hits.instance_ids[pick, pick]
     surfaces = hits.surfaces[pick, pick]
+    grain = grain * SENSOR_NOISE
+    for channel in range(3):
+        rgb[..., channel] += grain[..., 0]
     return View(
+        scene=scene,
         camera=camera,
-        rgb=np.clip(rgb + grain * SENSOR_NOISE, 0, 255).astype(np.uint8),
+        rgb=np.clip(rgb, 0, 255).astype(np.uint8),
         depth_m=np.ascontiguousarray(depth),
         instance_ids=np.ascontiguousarray(ids),
         surfaces=np.ascontiguousarray(surfaces),
-        edges=_find_edges(ids, depth, surfaces),
-        boxes_xyxy=_find_boxes(scene, ids),
     )
 
 
 def _trace(scene: Scene, camera: Camera, num_samples: int) -> _Hits:
     mesh = scene.mesh
     position = camera.position
-    is_facing = ((position - mesh.vertices[:, 0]) * mesh.normals).sum(1) > 0
-    facing = np.nonzero(is_facing)[0]
-    corners = camera.project(mesh.vertices[facing])
+    seen = _find_in_view(mesh, camera)
+    vertices = mesh.vertices[seen]
+    is_facing = ((position - vertices[:, 0]) * mesh.normals[seen]).sum(1) > 0
+    corners = camera.project(vertices[is_facing])
     corners[..., :2] *= num_samples
     corners[..., 2] = np.where(corners[..., 2] > _NEAR_M, 1 / corners[..., 2], -1)
     buffers = rasterize(corners, num_samples)
     is_mesh = buffers.triangles >= 0
     rays = _make_rays(camera, num_samples)
-    downward = np.minimum(rays[..., 2], -1e-3)
+    downward = np.minimum(rays[2], -1e-3)
     depth = np.where(is_mesh, 1 / np.maximum(buffers.nearness, 1e-6), -position[2] / downward)
     depth = depth.astype(np.float32)
-    points = (position + rays * depth[..., None]).reshape(-1, 3)
-    triangles = np.where(is_mesh, facing[buffers.triangles], -1).ravel()
+    hits = np.empty((num_samples, num_samples, 3), np.float32)
+    for axis in range(3):
+        hits[..., axis] = position[axis] + rays[axis] * depth
+    points = hits.reshape(-1, 3)
+    # Where nothing is, the rasteriser says -1: the last one.
+    triangles = np.append(seen[is_facing], -1)[buffers.triangles].ravel()
     cells = _ground_cells(points)
     ids = scene.ground.instance_ids.ravel()[cells].astype(np.int32)
     # The ground is mirrored beyond its border; the objects on it are not.
@@ -185,12 +208,28 @@ def _trace(scene: Scene, camera: Camera, num_samples: int) -> _Hits:
     return _Hits(samples, depth, ids.reshape(shape), surfaces.reshape(shape))
 
 
-def _make_rays(camera: Camera, num_samples: int) -> FloatArray:
+def _find_in_view(mesh: Mesh, camera: Camera) -> NDArray[np.intp]:
+    """Triangles that may be seen: those whose spheres reach into the camera's pyramid."""
     right, upward, forward = camera.axes
+    reach = np.radians(camera.fov_deg / 2)
+    sides = [
+        forward * np.sin(reach) + side * np.cos(reach) for side in (right, -right, upward, -upward)
+    ]
+    inward = np.stack(sides).astype(np.float32)
+    middles, radii = mesh.bounds
+    depths = inward @ middles.T - (inward @ camera.position)[:, None]
+    return np.nonzero(depths.min(0) > -radii - _ROUNDING_M)[0]
+
+
+def _make_rays(camera: Camera, num_samples: int) -> list[FloatArray]:
+    """World x, y and z of the direction of every pixel's ray, shape (S, S) each."""
     reach = np.tan(np.radians(camera.fov_deg / 2))
     steps = ((np.arange(num_samples) + 0.5) * 2 / num_samples - 1) * reach
-    steps = steps.astype(np.float32)[:, None]
-    return (forward + steps * right)[None] - (steps * upward)[:, None]
+    steps = steps.astype(np.float32)
+    return [
+        (forward + steps * right)[None] - (steps * upward)[:, None]
+        for right, upward, forward in camera.axes.T
+    ]
 
 
 def _ground_cells(points: FloatArray) -> NDArray[np.int32]:
@@ -204,6 +243,8 @@ def _ground_cells(points: FloatArray) -> NDArray[np.int32]:
 
 
 def _average(colors: FloatArray, factor: int) -> FloatArray:
+    if factor == 1:
+        return colors
     total = np.zeros((len(colors) // factor, len(colors) // factor, 3), np.float32)
     for row in range(factor):
         for column in range(factor):

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
+from aquatint.processes import map_in_processes
 from aquatint.world.arrays import FloatArray
 from aquatint.world.flight_sites import Pad
 from aquatint.world.pad_routes import sample_pad_route
 from aquatint.world.pads import make_pad_town
-from aquatint.world.processes import map_in_processes
 from aquatint.world.scenes import Scene, make_scene
 from aquatint.world.town_agent import AgentSpec, camera_pose, look
 from aquatint.world.town_map import TownMap

@@ -15,8 +15,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from aquatint.data.point_cloud import OBSTACLE_COLOR, PointCloud, write_ply
+from aquatint.processes import map_in_processes
 from aquatint.world.arrays import FloatArray
-from aquatint.world.processes import map_in_processes
 from aquatint.world.scenes import Scene, make_scene
 from aquatint.world.town_agent import AgentSpec, AgentState, camera_pose, look
 from aquatint.world.town_map import CELL_M, HALF_EXTENT_M, TownMap

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from aquatint.data.navdp_goals import MountedCamera
 from aquatint.geometry.poses import to_local_frame, to_world_frame
 from aquatint.world.arrays import FloatArray
+from aquatint.world.render import View
 from aquatint.world.scenes import Scene
 from aquatint.world.town_agent import AgentState, look
 from aquatint.world.town_map import HALF_EXTENT_M, TownMap
@@ -24,11 +26,20 @@ from aquatint.world.town_paths import PathPlanner, resample
 @dataclass
 class _Run:
     episode: dict[str, Any]
-    scene: Scene
-    planner: PathPlanner
+    # Called when somebody looks or moves: of many runs, few may be flown.
+    find_place: Callable[[], tuple[Scene, PathPlanner]]
     states: list[NDArray[np.float64]]
+    seen: dict[int, View] = field(default_factory=dict)
     num_collisions: int = 0
     has_stopped: bool = False
+
+    @property
+    def scene(self) -> Scene:
+        return self.find_place()[0]
+
+    @property
+    def planner(self) -> PathPlanner:
+        return self.find_place()[1]
 
     @property
     def goal(self) -> FloatArray:
@@ -72,8 +83,8 @@ class PlanningSimulator:
         """Begin all episodes anew."""
         self._runs = []
         for episode in self._episodes.values():
-            scene, planner = self._place(episode["scene_number"])
-            self._runs.append(_Run(episode, scene, planner, [np.array(episode["start"])]))
+            place = functools.partial(self._place, episode["scene_number"])
+            self._runs.append(_Run(episode, place, [np.array(episode["start"])]))
 
     @functools.lru_cache(maxsize=128)  # noqa: B019 - lives as long as the run's simulator
     def _place(self, number: int) -> tuple[Scene, PathPlanner]:
@@ -90,14 +101,16 @@ class PlanningSimulator:
         Returns:
             Pixels (B, S, S, 3) and depth in metres (B, S, S).
         """
-        views = [
-            look(run.scene, AgentState(*map(float, state)), self._agent, self._agent.pitch_deg)
-            for run, state in (
-                (run, run.states[max(0, len(run.states) - 1 - back)])
-                for run in (self._runs[number] for number in agents)
-            )
-        ]
+        runs = (self._runs[number] for number in agents)
+        views = [self._look(run, max(0, len(run.states) - 1 - back)) for run in runs]
         return np.stack([view.rgb for view in views]), np.stack([view.depth_m for view in views])
+
+    def _look(self, run: _Run, frame: int) -> View:
+        """What an agent saw at one of its states, rendered once."""
+        if frame not in run.seen:
+            state = AgentState(*map(float, run.states[frame]))
+            run.seen[frame] = look(run.scene, state, self._agent, self._agent.pitch_deg)
+        return run.seen[frame]
 
     def goals(self, agents: list[int]) -> FloatArray:
         """Metres ahead and metres to the left of each agent's goal, shape (B, 2)."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from aquatint.world.processes import map_in_processes
+from aquatint.processes import map_in_processes
 from aquatint.world.scenes import make_scene
 from aquatint.world.town_agent import Action, AgentSpec, AgentState, camera_pose, look
 from aquatint.world.town_map import TownMap

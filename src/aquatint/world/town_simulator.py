@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aquatint.world.arrays import FloatArray
 from aquatint.world.scenes import Scene, make_scene
-from aquatint.world.town_agent import AgentState, Expert, look
+from aquatint.world.town_agent import AgentState, look
 from aquatint.world.town_map import TownMap
 from aquatint.world.town_records import (
     UNKNOWN,
@@ -86,11 +86,11 @@ class TownSimulator:
         return next((i for i in later if self._episodes[i]["landmark"] != own), episode_id)
 
     def _begin(self, episode: dict[str, Any], instruction: str) -> TownRun:
-        scene, town = self._place(episode["scene_number"])
+        place = functools.partial(self._place, episode["scene_number"])
         goal = np.array(episode["goals"][0]["position"])
         x, y = episode["start_position"]
         start = AgentState(x, y, episode["start_heading_rad"])
-        return TownRun(episode, scene, town, Expert(town, goal, self._agent), [start], instruction)
+        return TownRun(episode, goal, self._agent, place, [start], instruction)
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - lives as long as the run's simulator
     def _place(self, number: int) -> tuple[Scene, TownMap]:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from aquatint.processes import map_in_processes
 from aquatint.world.arrays import Bytes
-from aquatint.world.processes import map_in_processes
 from aquatint.world.render import View
 from aquatint.world.visual_flaws import add_flaws
 from aquatint.world.visual_questions import Question, ask_questions, find_seen

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aquatint.processes import map_in_processes
 from aquatint.world.arrays import Bytes, Rng
 from aquatint.world.captions import describe
 from aquatint.world.kinds import KIND_RULES
 from aquatint.world.palette import Surface
-from aquatint.world.processes import map_in_processes
 from aquatint.world.render import View, render
 from aquatint.world.scenes import Scene
 from aquatint.world.visual_questions import Question, ask_questions

@@ -277,17 +277,13 @@ def fly_policies(  # noqa: PLR0913 - one argument for each catalog entry
     run: RunParams,
 ) -> pd.DataFrame:
     """Fly expert, baselines and both stages from the same starts, in the same wind."""
-    from aquatint.training.vla_actor import open_actor
-    from aquatint.training.vla_rollout import fly_all, no_runs
+    from aquatint.training.vla_rollout import RunRule, fly_all, no_runs
 
     if simulator is None:
         return no_runs()
     checkpoints = {"state_only": state_only, "stage1": stage1, "stage2": stage2}
-    actors = {
-        name: open_actor(backbone, checkpoint, run, simulator.num_views, viewing.dtype)
-        for name, checkpoint in checkpoints.items()
-    }
-    return fly_all(simulator, actors, params.num_runs, params.num_executed_actions, "stage2")
+    loop = RunRule(params.num_runs, params.num_executed_actions, "stage2", viewing.dtype)
+    return fly_all(simulator, backbone, checkpoints, loop, run)
 
 
 def evaluate_flights(runs: pd.DataFrame) -> dict[str, Any]:
