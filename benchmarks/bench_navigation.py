@@ -34,7 +34,7 @@ from aquatint.models.pocket import qwen_config, random_qwen, train_tokenizer
 from aquatint.models.system1 import System1
 from aquatint.params import RunParams
 from aquatint.training.checkpoint import Checkpoint
-from aquatint.training.dual_memory import memory_shape, pack_memory, unpack_memory
+from aquatint.training.dual_memory import memory_shape, pack_memory, remember_turns, unpack_memory
 from aquatint.training.dual_stage import trajectory_losses
 from aquatint.training.navigation_dialogues import DialogueWriter, FrameStyle, read_frame
 from aquatint.training.navigation_rollout import roll_out
