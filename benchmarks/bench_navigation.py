@@ -4,9 +4,10 @@ Run with ``make bench``. On a random pocket Qwen2.5-VL (96 wide, 3 blocks a towe
 embedded pad towns: samples a second of the builder that decodes what a sample shows, against one
 that decodes every frame up to it with its depth; a joint training step on remembered dialogues,
 against one that runs the frozen System 2 each time, with equal losses; dialogues remembered with
-each image seen once, against as often as it is shown; steps a second in closed loop where frames are rendered once when System 2 asks for them, against rendering each step, and
-against rendering again whenever they are asked for. CPU seconds, one thread, medians of alternating
-rounds. Last the wall time of flights by one process and by two.
+each image seen once, against as often as it is shown; steps a second in closed loop where frames
+are rendered once when System 2 asks for them, against rendering each step, and against rendering
+again whenever they are asked for. CPU seconds, one thread, medians of alternating rounds. Last the
+wall time of flights by one process and by two.
 """
 
 import os
