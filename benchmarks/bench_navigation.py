@@ -3,10 +3,11 @@
 Run with ``make bench``. On a random pocket Qwen2.5-VL (96 wide, 3 blocks a tower, 96 px) over
 embedded pad towns: samples a second of the builder that decodes what a sample shows, against one
 that decodes every frame up to it with its depth; a joint training step on remembered dialogues,
-against one that runs the frozen System 2 each time, with equal losses; steps a second in closed
-loop where frames are rendered once when System 2 asks for them, against rendering each step, and
-against rendering again whenever they are asked for. CPU seconds, one thread, medians of alternating
-rounds. Last the wall time of flights by one process and by two.
+against one that runs the frozen System 2 each time, with equal losses; dialogues remembered with
+each image seen once, against as often as it is shown; steps a second in closed loop where frames
+are rendered once when System 2 asks for them, against rendering each step, and against rendering
+again whenever they are asked for. CPU seconds, one thread, medians of alternating rounds. Last the
+wall time of flights by one process and by two.
 """
 
 import os
@@ -34,7 +35,7 @@ from aquatint.models.pocket import qwen_config, random_qwen, train_tokenizer
 from aquatint.models.system1 import System1
 from aquatint.params import RunParams
 from aquatint.training.checkpoint import Checkpoint
-from aquatint.training.dual_memory import memory_shape, pack_memory, unpack_memory
+from aquatint.training.dual_memory import memory_shape, pack_memory, remember_turns, unpack_memory
 from aquatint.training.dual_stage import trajectory_losses
 from aquatint.training.navigation_dialogues import DialogueWriter, FrameStyle, read_frame
 from aquatint.training.navigation_rollout import roll_out
@@ -173,6 +174,27 @@ def bench_joint_step(data: NavigationData, backbone: Backbone) -> None:
           f"{slow * 1e3:.0f} ms with a live System 2; ratio {slow / fast:.2f}")  # fmt: skip
 
 
+def bench_remembering(data: NavigationData, backbone: Backbone) -> None:
+    model = NavigationModel(backbone.load()).eval()
+    writer = DialogueWriter(backbone, STYLE)
+    pixels = data.of_split("train", "pixel")
+
+    def turns():
+        dialogues = NavigationDialogues(pixels, writer, NUM_HISTORY, 0)
+        return [dialogues.turns(i, has_answers=True) for i in range(BATCH)]
+
+    def each():
+        shown = [[turn._replace(images=[image.copy() for image in turn.images]) for turn in of_one]
+                 for of_one in turns()]  # fmt: skip
+        return remember(model, writer.write(shown))
+
+    if not torch.allclose(remember_turns(model, writer, turns()).values, each().values, atol=1e-5):
+        raise SystemExit("The memories differ.")
+    fast, slow = alternate(lambda: remember_turns(model, writer, turns()), each)
+    print(f"remembering {BATCH} dialogues: {fast * 1e3:.0f} ms seeing each image once, "
+          f"{slow * 1e3:.0f} ms as often as it is shown; ratio {slow / fast:.2f}")  # fmt: skip
+
+
 class RendersEach(System2Actor):
     """Renders both views at every step, whoever asks for them."""
 
@@ -258,6 +280,7 @@ def main() -> None:
         data = make_data(folder, spec)
         bench_builder(data, backbone)
         bench_joint_step(data, backbone)
+        bench_remembering(data, backbone)
         bench_loop(folder, spec, backbone)
         bench_pilots(folder, spec, backbone)
 

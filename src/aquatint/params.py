@@ -166,7 +166,8 @@ class StageParams(Params):
     loss_weights: dict[LossName, NonNegativeFloat]
     ramped_losses: tuple[LossName, ...] = ()
     loss_ramp: tuple[NonNegativeFloat, ...] = (1.0,)  # factor in epochs 0, 1, ...; the last holds
-    early_stopping_patience: PositiveInt | None = None  # epochs without a better validation score
+    validate_every_epochs: PositiveInt = 1  # the last epoch is always looked at
+    early_stopping_patience: PositiveInt | None = None  # validations without a better score
 
     @model_validator(mode="after")
     def _ramped_losses_have_weights(self) -> StageParams:

@@ -150,3 +150,15 @@ def test_a_share_of_a_share_is_drawn_anew():
     pixels = half[half["kind"] == "pixel"]
     kept = choose_pixels(half, 50, 0)
     assert len(kept) < 0.8 * len(pixels), "the same draw would keep all that the first one kept"
+
+
+def test_held_out_samples_are_thinned_and_those_of_the_training_are_not():
+    full = draw_samples(*many(50), RULE, (0.2, 0.2), 0)[0]
+    pixels, kept = (choose_pixels(full, 100, 0, most) for most in (None, 9))
+    counts = kept["split"].value_counts()
+    assert counts["train"] == (pixels["split"] == "train").sum()
+    for split in ("val", "test"):
+        every = pixels.loc[pixels["split"] == split, "sample_id"].to_list()
+        step = -(-len(every) // 9)
+        assert step > 1
+        assert kept.loc[kept["split"] == split, "sample_id"].to_list() == every[::step]

@@ -1,5 +1,7 @@
 """Ways become evenly spaced increments and come back as points."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,3 +75,4 @@ def test_targets_lie_on_the_way_to_the_goal_and_are_never_too_many():
         assert frames[0] == 0
         assert len(frames) <= 12
         assert frames[-1] < offset
+        assert target_frames(offset, replace(RULE, includes_goal=True)) == [*frames, offset]

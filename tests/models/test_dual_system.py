@@ -20,12 +20,12 @@ def navigator(navigation_backbone):
     return NavigationModel(navigation_backbone.load()).eval()
 
 
-def system1(backend, width=32):
+def system1(backend, width=32, prediction_type="epsilon"):
     torch.manual_seed(0)
     return System1(
         backend=backend, latent_width=32, num_latents=4, width=width, horizon=HORIZON,
         num_blocks=2, num_heads=2, pictures=PICTURES, num_train_timesteps=1000,
-        num_inference_steps=10, num_diffusion_timesteps=20,
+        num_inference_steps=10, num_diffusion_timesteps=20, prediction_type=prediction_type,
     )  # fmt: skip
 
 
@@ -95,13 +95,16 @@ def test_a_packed_memory_comes_back_and_a_long_one_is_refused(navigator):
         pack_memory(memory, 12, "float16")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_every_backend_learns_eight_samples_by_heart(backend, navigator):
+@pytest.mark.parametrize(
+    ("backend", "prediction_type"),
+    [*((backend, "epsilon") for backend in BACKENDS), ("navdp_async", "sample")],
+)
+def test_every_backend_learns_eight_samples_by_heart(backend, prediction_type, navigator):
     generator = torch.Generator().manual_seed(1)
     draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
     latents, pictures = draw(8, 4, 32), draw(8, 2, 4, 16, 16).clamp(-1, 1)
     ways = (0.4 * draw(8, 1, 3) * torch.ones(8, HORIZON, 3)).clamp(-0.9, 0.9)
-    model = system1(backend)
+    model = system1(backend, prediction_type=prediction_type)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     process, total = model.process, model.process.num_train_timesteps
     seen = pictures if model.sees_pictures else None
@@ -144,6 +147,13 @@ def test_a_trajectory_depends_on_each_input_that_its_backend_has(backend):
         changed[:, picture, channel] += 1
         is_seen = {"nextdit": False, "nextdit_async": channel < 3, "navdp_async": True}[backend]
         assert torch.allclose(before, say(latents, changed)) != is_seen
+
+
+def test_the_goal_is_as_loud_as_the_pictures_beside_it():
+    """Else a decoder that does not scale what it reads learns the ground long before the goal."""
+    latents, pairs = torch.randn(8, 4, 32), torch.randn(8, 2, 4, 16, 16)
+    norms = system1("navdp_async").condition(latents, pairs).detach().norm(dim=2).mean(0)
+    assert float(norms[0]) == pytest.approx(float(norms[1:].mean()), rel=0.2)
 
 
 def test_padded_frames_reach_no_weight_and_an_empty_batch_costs_nothing(navigator):

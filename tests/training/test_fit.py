@@ -283,6 +283,19 @@ def test_the_best_weights_are_those_of_the_best_score_and_patience_stops(tmp_pat
     assert result.efficiency["best_score"] == 0.5
 
 
+def test_validations_may_lie_epochs_apart_and_the_last_epoch_has_one(tmp_path, run_params):
+    seen = []
+
+    def evaluate(model):
+        seen.append(len(rows.fetched))
+        return {"score": -float(len(seen))}
+
+    rows, net = Rows(), make_net()
+    stage = params(epochs=5, validate_every_epochs=2)
+    fit(net, Objective(rows, squared, evaluate), all_open(net), stage, run_params, tmp_path)
+    assert seen == [20, 40, 50]
+
+
 def test_loss_weights_follow_the_ramp(tmp_path, run_params):
     net = make_net()
     stage = params(epochs=4, ramped_losses=("itc",), loss_ramp=(0.5, 0.75, 1.0))

@@ -233,18 +233,28 @@ def draw_samples(  # noqa: PLR0913 - one argument for each thing that decides sa
     return samples[is_kept].reset_index(drop=True), skipped
 
 
-def choose_pixels(samples: pd.DataFrame, percent: int, seed: int) -> pd.DataFrame:
+def choose_pixels(
+    samples: pd.DataFrame, percent: int, seed: int, max_held_out: int | None = None
+) -> pd.DataFrame:
     """Keep samples with a pixel goal, and of them a share by id and seed alone.
 
     Args:
         samples: Samples of System 2; splits stay what they are.
         percent: Share, 1 to 100.
         seed: Seed of the draw.
+        max_held_out: Most samples of the val split, and of the test split: every n-th; None for
+            all.
     """
     pixels = samples[samples["kind"] == "pixel"]
     # Under another name: by its own, a sample that a set's share kept would be kept here again.
     is_kept = [is_sampled(f"system1 {name}", percent, seed) for name in pixels["sample_id"]]
-    return pixels[is_kept].reset_index(drop=True)
+    kept = pixels[is_kept].reset_index(drop=True)
+    if max_held_out is None:
+        return kept
+    of_split = kept.groupby("split")
+    step = -(-of_split["split"].transform("size") // max_held_out)
+    is_shown = (kept["split"] == "train") | (of_split.cumcount() % step == 0)
+    return kept[is_shown].reset_index(drop=True)
 
 
 def check_samples(table: pd.DataFrame) -> None:

@@ -27,6 +27,7 @@ class TargetRule:
         scale: Factor on increments ahead and to the left; turns stay in radians.
         frame_interval: Frames between two targets of one goal.
         max_frames: Most targets of one goal.
+        includes_goal: Whether the goal itself is one more, from which there is no way left.
     """
 
     num_points: int
@@ -35,6 +36,7 @@ class TargetRule:
     scale: float
     frame_interval: int
     max_frames: int
+    includes_goal: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_points", "spacing_m", "scale", "frame_interval", "max_frames"):
@@ -50,7 +52,9 @@ def target_frames(offset: int, rule: TargetRule) -> list[int]:
         rule: Interval and most frames; the interval grows where there would be more.
     """
     step = max(rule.frame_interval, math.ceil(offset / rule.max_frames))
-    return list(range(0, offset, step))
+    frames = list(range(0, offset, step))
+    # Without it nothing ever said what a goal looks like that is reached: plans flew past it.
+    return [*frames, offset] if rule.includes_goal else frames
 
 
 def encode_trajectory(places: Floats, rule: TargetRule) -> Floats:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from aquatint.models.diffusion import Diffusion
+from aquatint.models.diffusion import Diffusion, PredictionType
 from aquatint.models.flow_matching import FlowMatching
 from aquatint.models.navdp_decoder import TrajectoryDecoder
 from aquatint.models.nextdit import TrajectoryNextDit
@@ -95,6 +95,9 @@ class System1(nn.Module):
         num_train_timesteps: Of flow matching.
         num_inference_steps: Of its sampler.
         num_diffusion_timesteps: Of DDPM.
+        prediction_type: What NavDP's decoder says: ``epsilon``, the noise, or ``sample``, the clean
+            trajectory. From the noise it learns the shape of ways long before their goal, for what
+            is left of a way under most of 20 noise levels says enough of it.
     """
 
     def __init__(  # noqa: PLR0913 - flat arguments, each one a size
@@ -111,6 +114,7 @@ class System1(nn.Module):
         num_train_timesteps: int,
         num_inference_steps: int,
         num_diffusion_timesteps: int,
+        prediction_type: PredictionType = "epsilon",
     ) -> None:
         super().__init__()
         self.backend, self.horizon = backend, horizon
@@ -127,6 +131,9 @@ class System1(nn.Module):
         if backend == "navdp_async":
             # One token of all latents, as NavDP has one of its goal.
             self.attention = nn.Linear(width, 1, bias=False)
+            # As loud as the tokens of pictures beside it: this decoder does not scale what it
+            # reads, and what says where the goal is was a seventh of what shows the ground.
+            self.goal_norm = nn.LayerNorm(width)
             self.decoder: nn.Module = TrajectoryDecoder(
                 width=width,
                 horizon=horizon,
@@ -139,7 +146,9 @@ class System1(nn.Module):
             )
             # The critic belongs to NavDP's own training; here nothing teaches it.
             del self.decoder.critic_head
-            self.process = Diffusion(num_diffusion_timesteps, "ddpm")
+            self.process = Diffusion(
+                num_diffusion_timesteps, "ddpm", prediction_type=prediction_type
+            )
         else:
             self.decoder = TrajectoryNextDit(
                 width=width,
@@ -169,7 +178,7 @@ class System1(nn.Module):
         goal = self.latents(self.scaler(latents))
         if self.backend == "navdp_async":
             weights = self.attention(goal).softmax(1)
-            goal = (weights * goal).sum(1, keepdim=True)
+            goal = self.goal_norm((weights * goal).sum(1, keepdim=True))
         if self.pictures is None:
             return goal
         if pictures is None:
@@ -178,7 +187,7 @@ class System1(nn.Module):
         return torch.cat([goal, self.pictures(pictures[:, :, :channels])], 1)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
-        """Velocity or noise of trajectories (B, H, 3), as the process asks for it."""
+        """Velocity, noise or clean trajectories (B, H, 3), as the process asks for it."""
         if isinstance(self.decoder, TrajectoryDecoder):
             return self.decoder.predict(noisy, timesteps, condition)
         return self.decoder(noisy, timesteps, condition)

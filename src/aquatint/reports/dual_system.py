@@ -30,7 +30,7 @@ WORDS = {
     "system2": "System 2, straight line",
     "nextdit_async": "NextDiT with pictures",
     "nextdit": "NextDiT, latents alone",
-    "navdp_async": "NavDP's decoder with pictures and depth",
+    "navdp_async": "NavDP with pictures, depth",
 }
 _COLORS = {
     "nextdit_async": "#D9601A",
@@ -72,7 +72,7 @@ def render_dual_report(report: DualReport, maps: GroundMaps, num_samples: int, s
         num_samples: Episodes that are drawn.
         seed: Decides which.
     """
-    style = MapStyle("nextdit_async", _MAP_COLORS, WORDS, _MAP_REACH_M)
+    style = MapStyle("nextdit", _MAP_COLORS, WORDS, _MAP_REACH_M)
     sections = [
         Section("loop", "Closed loop", loop_blocks(report.rollout, WORDS)),
         Section("ways", "Trajectories", [
@@ -82,7 +82,8 @@ def render_dual_report(report: DualReport, maps: GroundMaps, num_samples: int, s
                   "recorded way to the goal, colors the mean of each backend's samples."),
             Chart("time", _draw_time(report.metrics),
                   "Loss on held-out frames by the share of noise; flow matching and diffusion "
-                  "predict different things, so compare shapes, not heights."),
+                  "predict different things (velocity, clean trajectories), so compare shapes, "
+                  "not heights."),
         ]),
         Section("drift", "Drift", _drift_blocks(report.drift)),
         Section("maps", "Flown paths",
@@ -95,22 +96,30 @@ def render_dual_report(report: DualReport, maps: GroundMaps, num_samples: int, s
 
 def way_table(metrics: Mapping[str, dict[str, Any]]) -> Table:
     """Return the metrics of trajectories, beside what needs no model."""
-    rows = []
-    for name, found in metrics.items():
-        rows.append(Row(WORDS[name], _way_cells(found)))
-    # Backends with pictures are judged at more frames than the one without.
-    first = metrics["nextdit_async"]
-    rows.append(Row("train ways' mean, always", _way_cells(first["mean_way"])))
-    rows.append(Row("standing still", _way_cells(first["standing_still"])))
-    rows.append(Row("straight line to the labelled place", _way_cells(first["straight_line"])))
+    everywhere = {name: found for name, found in metrics.items() if name != "nextdit"}
+    rows = [
+        *_beside_baselines({name: found["goal_frames"] for name, found in metrics.items()}, ""),
+        *_beside_baselines(everywhere, ", on the way too"),
+    ]
     note = (
         "Mean of all sampled trajectories against the recorded way to the goal: mean (ADE) and "
         "last (FDE) distance, turn of the last point; the best of all samples. Below ADE: its "
-        "95 % interval by scene. NextDiT without pictures is judged where goals are set, the "
-        "others also on the way."
+        "95 % interval by scene. First where goals are set, which all backends are judged at; then "
+        "on the way too, up to the goal itself, which only those with pictures plan from."
     )
     head = ["held-out frames", "ADE", "FDE", "heading", "best sample's ADE"]
     return Table(head, rows, note)
+
+
+def _beside_baselines(metrics: Mapping[str, dict[str, Any]], where: str) -> list[Row]:
+    first = next(iter(metrics.values()))
+    baselines = {
+        "train ways' mean, always": first["mean_way"],
+        "standing still": first["standing_still"],
+        "straight line to the labelled place": first["straight_line"],
+    }
+    named = {WORDS[name]: found for name, found in metrics.items()} | baselines
+    return [Row(words + where, _way_cells(found)) for words, found in named.items()]
 
 
 def _way_cells(found: dict[str, Any]) -> list[Cell]:
@@ -168,12 +177,14 @@ def _draw_ways(predictions: Mapping[str, pd.DataFrame], seed: int) -> go.Figure:
 
 
 def _draw_time(metrics: Mapping[str, dict[str, Any]]) -> go.Figure:
-    figure = style_figure(go.Figure(), 280)
+    figure = style_figure(go.Figure(), 320)
     for name, found in metrics.items():
         parts = found["loss_by_time"]
         figure.add_scatter(x=[part["share_of_noise"] for part in parts],
                            y=[part["loss"] for part in parts], mode="lines+markers",
                            name=WORDS[name], line={"color": _COLORS[name], "width": 2})  # fmt: skip
+    # Above: below, it would lie over the axis' title.
+    figure.update_layout(legend={"y": 1.02, "yanchor": "bottom"})
     figure.update_xaxes(title="share of noise")
     figure.update_yaxes(title="loss", rangemode="tozero")
     return figure
@@ -190,6 +201,8 @@ def _draw_training(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
         figure.add_scatter(x=scored["step"], y=scored["val_ade_m"], mode="lines+markers",
                            name=label, showlegend=False, line={"color": color, "width": 1.8},
                            row=2, col=1)  # fmt: skip
+    figure.update_layout(legend={"y": 1.08, "yanchor": "bottom"})
+    figure.update_yaxes(type="log", dtick=1, row=1, col=1)
     figure.update_yaxes(rangemode="tozero", row=2, col=1)
     figure.update_xaxes(title="step", row=2, col=1)
     return figure

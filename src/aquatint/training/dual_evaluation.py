@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from aquatint.collective import hides_bars
-from aquatint.data.trajectory_targets import decode_trajectory
+from aquatint.data.trajectory_targets import TargetRule, decode_trajectory
 from aquatint.metrics.paired import group_bootstrap_interval
 from aquatint.metrics.trajectories import average_displacement_error, final_displacement_error
 from aquatint.models.backbone import Backbone
@@ -20,7 +20,8 @@ from aquatint.params import RunParams
 from aquatint.training.checkpoint import Checkpoint
 from aquatint.training.dual_stage import restore_dual, trajectory_errors
 from aquatint.training.navdp_sampling import start_noise
-from aquatint.training.trajectory_samples import TrajectoryData, TrajectorySamples
+from aquatint.training.navigation_samples import NavigationData
+from aquatint.training.trajectory_samples import TrajectoryData, TrajectorySamples, Ways
 
 NUM_BUCKETS = 5
 _MOST_FOR_MEAN = 500
@@ -161,34 +162,49 @@ def predict_test(  # noqa: PLR0913 - one argument for each thing that decides pr
 
 
 def evaluate_trajectories(
-    predictions: pd.DataFrame, losses: pd.DataFrame, data: TrajectoryData
+    predictions: pd.DataFrame, losses: pd.DataFrame, data: NavigationData, rule: TargetRule
 ) -> dict[str, Any]:
     """Judge trajectories, beside what needs no model.
 
     Returns:
         ``trajectory_metrics`` of the predictions; the same of ``mean_way`` (of the train split's
         goal frames, always), ``standing_still`` and ``straight_line`` (to the place that the
-        label's pixel shows, which a depth camera tells); ``loss_by_time``.
+        label's pixel shows, which a depth camera tells); ``loss_by_time``; ``goal_frames``, the
+        same again where goals are set, which all backends are judged at.
     """
-    train = TrajectorySamples(data, "train", False, 1, 0, _MOST_FOR_MEAN)
+    train = Ways(data, "train", rule, on_the_way=False, most=_MOST_FOR_MEAN)
     ways = [train.actions_of(i, int(row["frame"])) for i, row in enumerate(train.rows)]
-    mean_way = decode_trajectory(np.mean(ways, axis=0), data.rule.scale)
+    mean_way = decode_trajectory(np.mean(ways, axis=0), rule.scale)
+    frames = dict(zip(data.samples["sample_id"], data.samples["frame"], strict=True))
+    is_goal_frame = predictions["frame"] == predictions["sample_id"].map(frames)
     return {
-        **trajectory_metrics(predictions),
-        "mean_way": trajectory_metrics(predictions, mean_way),
-        "standing_still": trajectory_metrics(predictions, np.zeros_like(mean_way)),
-        "straight_line": trajectory_metrics(predictions, _straight_lines(predictions, data)),
+        **_beside_baselines(predictions, mean_way, data, rule),
+        "goal_frames": _beside_baselines(predictions[is_goal_frame], mean_way, data, rule),
         "loss_by_time": losses.to_dict(orient="records"),
     }
 
 
-def _straight_lines(predictions: pd.DataFrame, data: TrajectoryData) -> np.ndarray:
+def _beside_baselines(
+    predictions: pd.DataFrame, mean_way: np.ndarray, data: NavigationData, rule: TargetRule
+) -> dict[str, Any]:
+    lines = _straight_lines(predictions, data, rule)
+    return {
+        **trajectory_metrics(predictions),
+        "mean_way": trajectory_metrics(predictions, mean_way),
+        "standing_still": trajectory_metrics(predictions, np.zeros_like(mean_way)),
+        "straight_line": trajectory_metrics(predictions, lines),
+    }
+
+
+def _straight_lines(
+    predictions: pd.DataFrame, data: NavigationData, rule: TargetRule
+) -> np.ndarray:
     """From each predicted frame straight to its sample's goal, shape (N, H, 3)."""
-    test = TrajectorySamples(data, "test", False, 1, 0)
+    test = Ways(data, "test", rule, on_the_way=False)
     positions = {row["sample_id"]: position for position, row in enumerate(test.rows)}
     ids, frames = predictions["sample_id"].tolist(), predictions["frame"].tolist()
     lines = [test.line_of(positions[i], frame) for i, frame in zip(ids, frames, strict=True)]
-    return decode_trajectory(np.stack(lines), data.rule.scale)
+    return decode_trajectory(np.stack(lines), rule.scale)
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from aquatint.data.navigation_prompts import TEMPLATE_VERSION
@@ -25,6 +26,7 @@ from aquatint.training.system2_stage import restore_system2
 
 # Of a row: how many tokens there are, and the position of the next one.
 _HEAD = 2
+COMPARED_BATCHES = 4  # of test samples, in a report on drift
 _LARGEST_EXACT = 2048  # whole numbers up to here are exact in 16 bits
 
 
@@ -91,6 +93,13 @@ def memory_keys(dialogues: NavigationDialogues, data: NavigationData) -> list[st
     return keys
 
 
+def compared_samples(samples: pd.DataFrame, batch_size: int) -> pd.DataFrame:
+    """Return the test samples that ``measure_drift`` looks at in passes of ``batch_size``."""
+    return NavigationData("", samples[:0], samples).of_split("test", "pixel").thinned(
+        COMPARED_BATCHES * batch_size
+    ).samples  # fmt: skip
+
+
 def cache_memories(
     store: FeatureStore,
     data: NavigationData,
@@ -98,19 +107,20 @@ def cache_memories(
     system2: Checkpoint,
     style: MemoryStyle,
     run: RunParams,
-) -> FeatureCache:
+) -> tuple[FeatureCache, pd.DataFrame]:
     """Run the frozen System 2 once over the dialogue of every pixel sample, its answer included.
 
     Args:
         store: Where caches lie.
-        data: Pixel samples of all splits.
+        data: Pixel samples.
         backbone: What System 2 was trained from.
         system2: Its training.
         style: Room, type, batch size.
         run: Seed, device.
 
     Returns:
-        Cache of rows as ``pack_memory`` gives them.
+        Cache of rows as ``pack_memory`` gives them, and a table that says which of them each
+        sample's is: ``sample_id`` and ``key``.
     """
     spec = system2.spec
     writer = DialogueWriter(backbone, FrameStyle(**spec["style"]))
@@ -137,11 +147,19 @@ def cache_memories(
         **{name: value for name, value in asdict(style).items() if name != "batch_size"},
     }
     keys = memory_keys(dialogues, data)
-    return build_cache(store, recipe, keys, compute, description="dialogues")
+    cache = build_cache(store, recipe, keys, compute, description="dialogues")
+    return cache, pd.DataFrame({"sample_id": data.samples["sample_id"].to_list(), "key": keys})
 
 
+@torch.inference_mode()
 def remember_turns(model: NavigationModel, writer: DialogueWriter, turns: Sequence[Any]) -> Memory:
-    """Run System 2 over dialogues that end with an answer."""
+    """Run System 2 over dialogues that end with an answer; what several show is seen once."""
     device = next(model.parameters()).device
-    batch = {name: value.to(device) for name, value in writer.write(turns).items()}
-    return remember(model, batch)
+    shown, which = writer.distinct_images(turns)
+    features = model.see({name: value.to(device) for name, value in shown.items()})
+    counts = shown["grids"].prod(1)
+    of_image = features.split((counts * len(features) // int(counts.sum())).tolist())
+    batch = {name: value.to(device) for name, value in writer.write_words(turns).items()}
+    grids = shown["grids"][which].to(device)
+    seen = torch.cat([of_image[number] for number in which])
+    return remember(model, {**batch, "grids": grids, "features": seen})

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from aquatint.collective import weigh
+from aquatint.data.trajectories import poses_of
 from aquatint.models.backbone import Backbone
 from aquatint.models.dual_system import DualSystem, Memory
 from aquatint.models.system1 import BackendName, System1
@@ -40,6 +41,7 @@ class DualPlan:
         sizes: Arguments of ``System1`` but backend, latents and horizon.
         num_val: Most validation samples looked at after an epoch.
         num_samples: Trajectories that are sampled and averaged.
+        num_frames: Frames of a sample that a step shows to what sees pictures; None for all.
     """
 
     backend: BackendName
@@ -48,6 +50,7 @@ class DualPlan:
     sizes: Mapping[str, Any]
     num_val: int
     num_samples: int
+    num_frames: int | None = None
 
 
 def trajectory_losses(model: DualSystem, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -105,7 +108,9 @@ def train_dual(
     model = build_dual(backbone, system2, spec, run)
     sees = model.system1.sees_pictures
     num_timesteps = model.system1.process.num_train_timesteps
-    train = TrajectorySamples(data, "train", sees, num_timesteps, run.seed)
+    train = TrajectorySamples(
+        data, "train", sees, num_timesteps, run.seed, num_frames=plan.num_frames
+    )
     val = TrajectorySamples(data, "val", sees, num_timesteps, run.seed, plan.num_val)
 
     def evaluate(trained: DualSystem) -> dict[str, float]:
@@ -236,10 +241,17 @@ def _training_key(
             "spec": dual_spec(plan, data, system2),
             "params": plan.params.model_dump(mode="json"),
             "num_val": plan.num_val,
+            "num_frames": plan.num_frames,
             "samples": table_digest(data.samples.samples),
-            "frames": table_digest(data.samples.frames.astype(str)),
+            "frames": _frames_digest(data.samples.frames),
             "memories": data.memories.digest,
             "backbone": backbone.digest,
             **conditions(run, train_dual),
         }
     )
+
+
+def _frames_digest(frames: pd.DataFrame) -> str:
+    # Bytes of poses, not their digits: writing a thousand matrices out takes seconds.
+    poses = [pose.tobytes().hex() for pose in poses_of(frames)]
+    return table_digest(frames.assign(pose=poses).astype(str))

@@ -259,7 +259,9 @@ def _save_if_due(loop: Loop, interruption: Interruption) -> None:
 def _finish_epoch(loop: Loop, history: HistoryFile) -> None:
     """Evaluate, keep the best weights, stop early if nothing improves, save the state."""
     progress = loop.progress
-    if loop.objective.evaluate:
+    is_last = progress.step >= loop.num_steps
+    is_due = is_last or (progress.epoch + 1) % loop.params.validate_every_epochs == 0
+    if loop.objective.evaluate and is_due:
         loop.save()  # so that a crash of the evaluation costs no step
         loop.model.eval()
         metrics = _evaluate(loop, loop.objective.evaluate)

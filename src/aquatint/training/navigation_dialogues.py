@@ -73,6 +73,10 @@ def read_frame(path: Path) -> Image.Image:
         raise ValueError(f"{path} must be a whole JPEG or PNG: {error}.") from error
 
 
+def _images_of(dialogues: Sequence[Sequence[Turn]]) -> list[Pixels]:
+    return [image for turns in dialogues for turn in turns for image in turn.images]
+
+
 class DialogueWriter:
     """Turns into tensors, with a backbone's own tokens, patches and statistics.
 
@@ -125,6 +129,11 @@ class DialogueWriter:
             input_ids, attention_mask, labels (B, T): ids where the model answers, else -100;
             patches (P, C) and grids (M, 3) of all images in order.
         """
+        patches, grids = self._patches(_images_of(dialogues))
+        return {**self.write_words(dialogues), "patches": patches, "grids": grids}
+
+    def write_words(self, dialogues: Sequence[Sequence[Turn]]) -> dict[str, Tensor]:
+        """Return what ``write`` does, but for patches and grids."""
         rows = [self._row(turns) for turns in dialogues]
         width = max(len(ids) for ids, _ in rows)
         ids = torch.full((len(rows), width), self.pad, dtype=torch.long)
@@ -134,10 +143,23 @@ class DialogueWriter:
             ids[number, : len(of_row)] = torch.tensor(of_row)
             labels[number, : len(of_row)] = torch.tensor(labelled)
             seen[number, : len(of_row)] = 1
-        images = [image for turns in dialogues for turn in turns for image in turn.images]
-        patches, grids = self._patches(images)
-        return {"input_ids": ids, "attention_mask": seen, "labels": labels,
-                "patches": patches, "grids": grids}  # fmt: skip
+        return {"input_ids": ids, "attention_mask": seen, "labels": labels}
+
+    def distinct_images(
+        self, dialogues: Sequence[Sequence[Turn]]
+    ) -> tuple[dict[str, Tensor], list[int]]:
+        """Return every image once, however many dialogues show the same array.
+
+        Returns:
+            ``patches`` and ``grids`` as ``write`` gives them, of the distinct ones alone; and which
+            of them each image of the dialogues is, in order.
+        """
+        images = _images_of(dialogues)
+        numbers: dict[int, int] = {}
+        which = [numbers.setdefault(id(image), len(numbers)) for image in images]
+        first = {number: image for number, image in reversed(list(zip(which, images, strict=True)))}
+        patches, grids = self._patches([first[number] for number in range(len(numbers))])
+        return {"patches": patches, "grids": grids}, which
 
     def _row(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
         ids: list[int] = []

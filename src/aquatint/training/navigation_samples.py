@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,8 +25,12 @@ from aquatint.data.navigation_prompts import (
 from aquatint.data.navigation_samples import history_frames
 from aquatint.training.navigation_dialogues import DialogueWriter, Turn, read_frame
 
+if TYPE_CHECKING:
+    from aquatint.training.navigation_dialogues import Pixels
+
 Told = Literal["own", "other", "grey"]
 _GREY = 128
+_NUM_KEPT = 256  # earlier frames, as they are shown
 DOWN = write_actions([LOOK_DOWN])
 
 
@@ -66,8 +71,8 @@ class FrameFiles:
     def __init__(self, data: NavigationData) -> None:
         self._root = Path(data.root)
         self._paths = {
-            str(flight): rows.sort_values("frame")[["rgb_path", "look_down_path"]].to_numpy()
-            for flight, rows in data.frames.groupby("flight_id", sort=False)
+            str(flight): rows[["rgb_path", "look_down_path"]].to_numpy()
+            for flight, rows in data.frames.sort_values("frame").groupby("flight_id", sort=False)
         }
 
     def view(self, flight_id: str, frame: int) -> Image.Image:
@@ -107,6 +112,8 @@ class NavigationDialogues:
         self.writer = writer
         self._files, self._num_history = FrameFiles(data), num_history
         self._seed, self._is_grey = seed, told == "grey"
+        # Samples of one flight follow each other, and have most of their past in common.
+        self._earlier = functools.lru_cache(maxsize=_NUM_KEPT)(self._read_earlier)
         self._texts = [str(row["instruction"]) for row in self.rows]
         if told == "other":
             self._texts = exchange_instructions(self._texts, [r["flight_id"] for r in self.rows])
@@ -138,10 +145,16 @@ class NavigationDialogues:
         row, writer = self.rows[position], self.writer
         flight, frame = row["flight_id"], int(row["frame"])
         past = self.past_frames(position)
-        images = [writer.earlier(self._files.view(flight, f), augmentation) for f in past]
+        if augmentation is None:
+            images = [self._earlier(flight, f) for f in past]
+        else:
+            images = [writer.earlier(self._files.view(flight, f), augmentation) for f in past]
         images.append(writer.current(self._files.view(flight, frame), augmentation))
         first, _ = self.conjunctions(position)
         return Turn(ask(self._texts[position], len(past), first), self._blank(images), None)
+
+    def _read_earlier(self, flight: str, frame: int) -> Pixels:
+        return self.writer.earlier(self._files.view(flight, frame))
 
     def second_turn(self, position: int) -> Turn:
         """Return the question over the look-down image, without an answer."""

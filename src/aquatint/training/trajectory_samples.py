@@ -21,13 +21,13 @@ from aquatint.features.cache import FeatureCache
 from aquatint.geometry.poses import planar_poses
 from aquatint.models.backbone import Backbone
 from aquatint.models.dual_system import Memory
-from aquatint.params import RunParams
-from aquatint.training.checkpoint import Checkpoint
-from aquatint.training.dual_memory import memory_keys, memory_shape, unpack_memory
-from aquatint.training.navigation_dialogues import DialogueWriter, FrameStyle, read_frame
-from aquatint.training.navigation_samples import NavigationData, NavigationDialogues
+from aquatint.training.dual_memory import memory_shape, unpack_memory
+from aquatint.training.navigation_dialogues import read_frame
+from aquatint.training.navigation_samples import NavigationData
 
 _NUM_VALUES = 3
+_PICTURE_BYTES = 2**29  # of pictures that are kept from one epoch to the next
+_OF_FRAMES = 1  # tells draws of frames from those of noise
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class TrajectoryData:
     Attributes:
         samples: Pixel samples with frames and their poses.
         memories: Cache of ``cache_memories``.
-        keys: Key of each sample's dialogue in it, by sample id.
+        keys: Key of each sample's dialogue in it: ``sample_id`` and ``key``.
         memory_shape: Shape of one dialogue there.
         rule: How ways become trajectories.
         pictures: How look-down images are seen.
@@ -70,7 +70,7 @@ class TrajectoryData:
 
     samples: NavigationData
     memories: FeatureCache
-    keys: dict[str, str]
+    keys: pd.DataFrame
     memory_shape: tuple[int, ...]
     rule: TargetRule
     pictures: PictureStyle
@@ -81,11 +81,10 @@ def bundle(  # noqa: PLR0913 - one argument for each thing that is put together
     frames: pd.DataFrame,
     samples: pd.DataFrame,
     memories: FeatureCache,
+    keys: pd.DataFrame,
     backbone: Backbone,
-    system2: Checkpoint,
     rule: TargetRule,
     pictures: PictureStyle,
-    run: RunParams,
 ) -> TrajectoryData:
     """Put tables, caches and rules together.
 
@@ -94,19 +93,74 @@ def bundle(  # noqa: PLR0913 - one argument for each thing that is put together
         frames: Frames with their poses.
         samples: Pixel samples of all splits.
         memories: Cache of ``cache_memories``.
+        keys: Its table of keys.
         backbone: What System 2 was trained from.
-        system2: Its training; what its dialogues look like.
         rule: How ways become trajectories.
         pictures: How look-down images are seen.
-        run: Seed, as for the cache.
     """
-    data = NavigationData(root, frames, samples)
-    spec = system2.spec
-    writer = DialogueWriter(backbone, FrameStyle(**spec["style"]))
-    dialogues = NavigationDialogues(data, writer, spec["num_history"], run.seed)
-    keys = dict(zip(samples["sample_id"], memory_keys(dialogues, data), strict=True))
     shape = memory_shape(backbone.load_config().text_config, memories.recipe["max_tokens"])
-    return TrajectoryData(data, memories, keys, shape, rule, pictures)
+    return TrajectoryData(
+        NavigationData(root, frames, samples), memories, keys, shape, rule, pictures
+    )
+
+
+class Ways:
+    """The recorded ways of pixel samples to their goals.
+
+    Args:
+        data: Frames with their poses, and samples.
+        split: Which.
+        rule: How ways become trajectories.
+        on_the_way: Whether ways from later frames are learned too; without, only the goal's own.
+        most: Most samples: every n-th; None for all.
+    """
+
+    def __init__(
+        self,
+        data: NavigationData,
+        split: str,
+        rule: TargetRule,
+        on_the_way: bool,
+        most: int | None = None,
+    ) -> None:
+        chosen = data.of_split(split, "pixel")
+        rows: list[dict[str, Any]] = (chosen.thinned(most) if most else chosen).samples.to_dict(
+            orient="records"
+        )  # type: ignore[assignment]
+        self.rows, self.rule, self._on_the_way = rows, rule, on_the_way
+        flights = {row["flight_id"] for row in rows}
+        tables = data.frames[data.frames["flight_id"].isin(flights)]
+        ordered = tables.sort_values(["flight_id", "frame"])
+        self.paths: dict[str, NDArray[Any]] = {}
+        self._places: dict[str, NDArray[Any]] = {}
+        for flight, table in ordered.groupby("flight_id", sort=False):
+            self.paths[str(flight)] = table[["look_down_path", "depth_path"]].to_numpy()
+            self._places[str(flight)] = planar_poses(poses_of(table))
+        # The same in every epoch; a spline takes longer than a batch of them to learn from.
+        self.actions_of = functools.cache(self._encode)
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.rows)
+
+    def frames_of(self, position: int) -> list[int]:
+        """Frames from which a sample's way may be learned."""
+        row = self.rows[position]
+        first = int(row["frame"])
+        offsets = target_frames(int(row["goal_offset"]), self.rule) if self._on_the_way else [0]
+        return [first + offset for offset in offsets]
+
+    def _encode(self, position: int, frame: int) -> NDArray[np.float64]:
+        """The way from a frame to a sample's goal, shape (H, 3)."""
+        row = self.rows[position]
+        end = int(row["frame"]) + int(row["goal_offset"])
+        return encode_trajectory(self._places[row["flight_id"]][frame : end + 1], self.rule)
+
+    def line_of(self, position: int, frame: int) -> NDArray[np.float64]:
+        """The straight line from a frame to the place that a sample's pixel shows, shape (H, 3)."""
+        row = self.rows[position]
+        ends = [frame, int(row["frame"]) + int(row["goal_offset"])]
+        return encode_trajectory(self._places[row["flight_id"]][ends], self.rule)
 
 
 class TrajectorySamples:
@@ -117,11 +171,13 @@ class TrajectorySamples:
         split: Which.
         sees_pictures: Whether pictures are read; without, only the goal's own frame is learned.
         num_timesteps: Timesteps of the process, drawn from 0.
-        seed: Of noise and timesteps.
+        seed: Of noise, timesteps and frames.
         most: Most samples: every n-th; None for all.
+        num_frames: Frames that a batch shows of each sample: the goal's own, and others drawn anew
+            in every epoch; None for all.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument for each thing that decides a batch
         self,
         data: TrajectoryData,
         split: str,
@@ -129,59 +185,36 @@ class TrajectorySamples:
         num_timesteps: int,
         seed: int,
         most: int | None = None,
+        num_frames: int | None = None,
     ) -> None:
-        chosen = data.samples.of_split(split, "pixel")
-        self._data = data
-        rows: list[dict[str, Any]] = (chosen.thinned(most) if most else chosen).samples.to_dict(
-            orient="records"
-        )  # type: ignore[assignment]
-        self.rows = rows
-        self._sees_pictures, self._num_timesteps = sees_pictures, num_timesteps
+        self.ways = Ways(data.samples, split, data.rule, sees_pictures, most)
+        self.rows, self.rule = self.ways.rows, data.rule
+        self._data, self._sees_pictures = data, sees_pictures
+        self._num_timesteps, self._num_frames = num_timesteps, num_frames
         self._seed, self._epoch = seed, 0
         self._reader = data.memories.open()
-        self._memory_places = self._reader.places([data.keys[r["sample_id"]] for r in rows])
+        keys = dict(zip(data.keys["sample_id"], data.keys["key"], strict=True))
+        self._memory_places = self._reader.places([keys[r["sample_id"]] for r in self.rows])
         self._root = Path(data.samples.root)
-        flights = {row["flight_id"] for row in rows}
-        tables = data.samples.frames[data.samples.frames["flight_id"].isin(flights)]
-        self._paths: dict[str, NDArray[Any]] = {}
-        self._places: dict[str, NDArray[Any]] = {}
-        for flight, table in tables.groupby("flight_id", sort=False):
-            ordered = table.sort_values("frame")
-            self._paths[str(flight)] = ordered[["look_down_path", "depth_path"]].to_numpy()
-            self._places[str(flight)] = planar_poses(poses_of(ordered))
-        self._picture = functools.lru_cache(maxsize=20_000)(self._read_picture)
-
-    @property
-    def rule(self) -> TargetRule:
-        """How ways become trajectories."""
-        return self._data.rule
+        held = max(1, _PICTURE_BYTES // (16 * data.pictures.edge_px**2))
+        self._picture = functools.lru_cache(maxsize=held)(self._read_picture)
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.rows)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Draw other noise in every epoch."""
+        """Draw other noise, and other frames, in every epoch."""
         self._epoch = epoch
 
     def frames_of(self, position: int) -> list[int]:
-        """Frames at which a sample's way is learned."""
-        row = self.rows[position]
-        first, rule = int(row["frame"]), self._data.rule
-        offsets = target_frames(int(row["goal_offset"]), rule)[: rule.max_frames]
-        return [first + offset for offset in (offsets if self._sees_pictures else [0])]
-
-    def actions_of(self, position: int, frame: int) -> NDArray[np.float64]:
-        """The way from a frame to a sample's goal, shape (H, 3)."""
-        row = self.rows[position]
-        end = int(row["frame"]) + int(row["goal_offset"])
-        return encode_trajectory(self._places[row["flight_id"]][frame : end + 1], self._data.rule)
-
-    def line_of(self, position: int, frame: int) -> NDArray[np.float64]:
-        """The straight line from a frame to the place that a sample's pixel shows, shape (H, 3)."""
-        row = self.rows[position]
-        ends = [frame, int(row["frame"]) + int(row["goal_offset"])]
-        return encode_trajectory(self._places[row["flight_id"]][ends], self._data.rule)
+        """Frames from which a sample's way is learned in this epoch."""
+        frames, shown = self.ways.frames_of(position), self._num_frames
+        if shown is None or len(frames) <= shown:
+            return frames
+        rng = np.random.default_rng([self._seed, self._epoch, position, _OF_FRAMES])
+        later = 1 + rng.choice(len(frames) - 1, shown - 1, replace=False)
+        return [frames[0], *(frames[i] for i in sorted(later.tolist()))]
 
     def batch(self, positions: Tensor, share: Share | None = None) -> dict[str, Any]:
         """Return dialogues, pictures, ways and noise, padded to the most frames.
@@ -197,7 +230,7 @@ class TrajectorySamples:
             chosen = chosen[share.rows]
         frames = [self.frames_of(i) for i in chosen]
         most = max(map(len, frames))
-        horizon = self._data.rule.num_points
+        horizon = self.rule.num_points
         actions = np.zeros((len(chosen), most, horizon, _NUM_VALUES), np.float32)
         noise = np.zeros_like(actions)
         timesteps = np.zeros((len(chosen), most), np.int64)
@@ -206,7 +239,7 @@ class TrajectorySamples:
             # By sample, so that neither batches nor accumulation decide what is drawn.
             rng = np.random.default_rng([self._seed, self._epoch, i])
             for place, frame in enumerate(of_sample):
-                actions[number, place] = self.actions_of(i, frame)
+                actions[number, place] = self.ways.actions_of(i, frame)
                 noise[number, place] = rng.standard_normal((horizon, _NUM_VALUES))
                 timesteps[number, place] = rng.integers(self._num_timesteps)
                 is_target[number, place] = True
@@ -239,7 +272,7 @@ class TrajectorySamples:
 
     def _read_picture(self, flight: str, frame: int) -> NDArray[Any]:
         style = self._data.pictures
-        picture, depth = self._paths[flight][frame]
+        picture, depth = self.ways.paths[flight][frame]
         depth_m = read_depth(self._root / depth, style.depth_units_per_m)
         return as_picture(read_frame(self._root / picture), depth_m, style)
 

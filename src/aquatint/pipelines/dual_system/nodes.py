@@ -30,7 +30,7 @@ def choose_pixel_samples(samples: pd.DataFrame, params: ShareParams) -> pd.DataF
     """Keep pixel samples alone, and of them a share by id and seed."""
     from aquatint.data.navigation_samples import choose_pixels
 
-    return choose_pixels(samples, params.percent, params.seed)
+    return choose_pixels(samples, params.percent, params.seed, params.max_held_out)
 
 
 def remember_dialogues(  # noqa: PLR0913 - one argument for each catalog entry
@@ -42,8 +42,8 @@ def remember_dialogues(  # noqa: PLR0913 - one argument for each catalog entry
     system2: Checkpoint,
     params: MemoryParams,
     run: RunParams,
-) -> FeatureCache:  # fmt: skip
-    """Run the frozen System 2 once over every dialogue."""
+) -> tuple[FeatureCache, pd.DataFrame]:  # fmt: skip
+    """Run the frozen System 2 once over every dialogue; the table says which sample's is which."""
     from aquatint.training.dual_memory import MemoryStyle, cache_memories
     from aquatint.training.navigation_samples import NavigationData
 
@@ -52,26 +52,34 @@ def remember_dialogues(  # noqa: PLR0913 - one argument for each catalog entry
     return cache_memories(store, data, backbone, system2, style, run)
 
 
+def remember_compared(
+    samples: pd.DataFrame,
+    further: DriftParams,
+    params: MemoryParams,
+    **data: Any,  # noqa: ANN401 - the other arguments of remember_dialogues
+) -> FeatureCache:
+    """Run another System 2 over the test dialogues that drift is measured on, and no others."""
+    from aquatint.training.dual_memory import compared_samples
+
+    chosen = compared_samples(samples, further.batch_size)
+    return remember_dialogues(samples=chosen, params=params, **data)[0]
+
+
 def bundle_trajectories(  # noqa: PLR0913 - one argument for each catalog entry
     folder: TrajectoryFolder,
     frames: pd.DataFrame,
     samples: pd.DataFrame,
     memories: FeatureCache,
+    keys: pd.DataFrame,
     backbone: Backbone,
-    system2: Checkpoint,
     targets: TargetParams,
-    run: RunParams,
 ) -> Any:  # noqa: ANN401 - TrajectoryData, whose module imports torch  # fmt: skip
     """Put tables, caches and rules together, as the library takes them."""
-    from aquatint.data.trajectory_targets import TargetRule
     from aquatint.training.trajectory_samples import PictureStyle, bundle
 
-    rule = TargetRule(
-        targets.predict_step_num, targets.spacing_m, targets.min_step_m, targets.scale,
-        targets.frame_interval, targets.max_frames,
-    )  # fmt: skip
     style = PictureStyle(targets.edge_px, targets.max_depth_m, targets.depth_units_per_m)
-    return bundle(folder.root, frames, samples, memories, backbone, system2, rule, style, run)
+    rule = targets.rule()
+    return bundle(folder.root, frames, samples, memories, keys, backbone, rule, style)
 
 
 def train_system1(
@@ -93,9 +101,11 @@ def train_system1(
         params.sizes(targets.edge_px),
         params.num_val,
         params.num_samples,
+        params.num_frames,
     )
-    bundled = bundle_trajectories(targets=targets, run=run, **data)
-    arguments = (plan, bundled, data["backbone"], data["system2"], run, states)
+    system2 = data.pop("system2")
+    bundled = bundle_trajectories(targets=targets, **data)
+    arguments = (plan, bundled, data["backbone"], system2, run, states)
     return launch(train_dual, arguments, run, Path(states.root))
 
 
@@ -109,10 +119,11 @@ def predict_ways(
     """Sample trajectories on held-out frames; return them, and the loss by share of noise."""
     from aquatint.training.dual_evaluation import predict_test
 
+    system2 = data.pop("system2")
     return predict_test(
-        bundle_trajectories(targets=targets, run=run, **data),
+        bundle_trajectories(targets=targets, **data),
         data["backbone"],
-        data["system2"],
+        system2,
         checkpoint,
         params.num_samples,
         params.batch_size,
@@ -121,17 +132,19 @@ def predict_ways(
 
 
 def evaluate_ways(
+    folder: TrajectoryFolder,
+    frames: pd.DataFrame,
+    samples: pd.DataFrame,
     predictions: pd.DataFrame,
     losses: pd.DataFrame,
     targets: TargetParams,
-    run: RunParams,
-    **data: Any,  # noqa: ANN401 - the other arguments of bundle_trajectories
 ) -> dict[str, Any]:
     """Judge trajectories, beside the mean way of the train split and standing still."""
     from aquatint.training.dual_evaluation import evaluate_trajectories
+    from aquatint.training.navigation_samples import NavigationData
 
-    bundled = bundle_trajectories(targets=targets, run=run, **data)
-    return evaluate_trajectories(predictions, losses, bundled)
+    data = NavigationData(folder.root, frames, samples)
+    return evaluate_trajectories(predictions, losses, data, targets.rule())
 
 
 def train_system2_further(  # noqa: PLR0913 - one argument for each catalog entry
@@ -166,11 +179,11 @@ def measure_drift(
     """Compare latents, and System 1's trajectories, before and after."""
     from aquatint.training import dual_rollout
 
-    data = {**data, "targets": targets, "run": run}
-    before = bundle_trajectories(**data)
-    after = bundle_trajectories(**{**data, "memories": drifted, "system2": further})
+    system2 = data.pop("system2")
+    before = bundle_trajectories(targets=targets, **data)
+    after = bundle_trajectories(targets=targets, **{**data, "memories": drifted})
     return dual_rollout.measure_drift(
-        before, after, data["backbone"], data["system2"], further, dual, params.batch_size, run
+        before, after, data["backbone"], system2, further, dual, params.batch_size, run
     )
 
 

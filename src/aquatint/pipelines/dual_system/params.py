@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from aquatint.params import Params, PointedLoopParams, StageParams
+
+if TYPE_CHECKING:
+    from aquatint.data.trajectory_targets import TargetRule
 
 
 class ShareParams(Params):
@@ -14,6 +17,7 @@ class ShareParams(Params):
 
     percent: int = Field(ge=1, le=100)  # of the pixel samples
     seed: NonNegativeInt
+    max_held_out: PositiveInt | None  # most of val, and of test; null for all
 
 
 class MemoryParams(Params):
@@ -35,9 +39,19 @@ class TargetParams(Params):
     scale: PositiveFloat  # of increments ahead and to the left
     frame_interval: PositiveInt
     max_frames: PositiveInt  # targets of one goal
+    includes_goal: bool  # one more, from which no way is left
     edge_px: PositiveInt  # of System 1's pictures
     max_depth_m: PositiveFloat
     depth_units_per_m: PositiveFloat
+
+    def rule(self) -> TargetRule:
+        """How ways become trajectories."""
+        from aquatint.data.trajectory_targets import TargetRule
+
+        return TargetRule(
+            self.predict_step_num, self.spacing_m, self.min_step_m, self.scale,
+            self.frame_interval, self.max_frames, self.includes_goal,
+        )  # fmt: skip
 
 
 class System1Params(StageParams):
@@ -55,8 +69,12 @@ class System1Params(StageParams):
     num_train_timesteps: PositiveInt  # of flow matching
     num_inference_steps: PositiveInt
     num_diffusion_timesteps: PositiveInt  # of DDPM
+    prediction_type: Literal["epsilon", "sample"]  # of DDPM: noise, or clean trajectories
     num_val: PositiveInt
     num_samples: PositiveInt  # trajectories that are sampled and averaged
+    # Frames of a sample that a step shows to what sees pictures: the goal's own, and others drawn
+    # anew in every epoch; null for all of them.
+    num_frames: PositiveInt | None
 
     def sizes(self, edge_px: int) -> dict[str, Any]:
         """Arguments of ``System1`` but backend, latents and horizon."""
@@ -67,6 +85,7 @@ class System1Params(StageParams):
             "num_train_timesteps": self.num_train_timesteps,
             "num_inference_steps": self.num_inference_steps,
             "num_diffusion_timesteps": self.num_diffusion_timesteps,
+            "prediction_type": self.prediction_type,
             "pictures": {
                 "size_px": edge_px,
                 "patch_px": self.patch_px,
@@ -80,10 +99,8 @@ class System1Params(StageParams):
 class DriftParams(Params):
     """The further training of System 2 alone, and what is compared."""
 
-    without_effect = frozenset({"batch_size"})
-
     max_steps: PositiveInt
-    batch_size: PositiveInt
+    batch_size: PositiveInt  # four of them are compared
 
 
 class RolloutParams(PointedLoopParams):

@@ -17,10 +17,20 @@ _DATA = {
     **_SYSTEM2,
     "samples": "data.samples",
     "memories": "features.memories",
+    "keys": "features.keys",
     "targets": "params:data.targets",
     "run": "params:run",
 }
-_DRIFTING = "nextdit_async"
+_REMEMBERED = {
+    **_FRAMES,
+    **_BACKBONE,
+    "samples": "data.samples",
+    "store": "feature_store",
+    "params": "params:features.memory",
+    "run": "params:run",
+}
+# Its latents alone tell it where the goal is.
+_DRIFTING = "nextdit"
 
 
 def create_pipeline() -> Pipeline:
@@ -45,26 +55,14 @@ def _data() -> list[Node]:
             "samples",
             ["split"],
         ),
-        _remember(Part("dual_system", "features"), "remember_dialogues", _SYSTEM2),
+        Part("dual_system", "features").node(
+            nodes.remember_dialogues,
+            "remember_dialogues",
+            {**_REMEMBERED, **_SYSTEM2},
+            ["memories", "keys"],
+            ["features", "gpu"],
+        ),
     ]
-
-
-def _remember(part: Part, name: str, system2: dict[str, str]) -> Node:
-    return part.node(
-        nodes.remember_dialogues,
-        name,
-        {
-            **_FRAMES,
-            **_BACKBONE,
-            **system2,
-            "samples": "data.samples",
-            "store": "feature_store",
-            "params": "params:features.memory",
-            "run": "params:run",
-        },
-        "memories",
-        ["features", "gpu"],
-    )
 
 
 def _backend(part: Part) -> list[Node]:
@@ -86,7 +84,13 @@ def _backend(part: Part) -> list[Node]:
         part.node(
             nodes.evaluate_ways,
             f"evaluate_{part.name}",
-            {**_DATA, "predictions": "predictions", "losses": "losses"},
+            {
+                **_FRAMES,
+                "samples": "data.samples",
+                "predictions": "predictions",
+                "losses": "losses",
+                "targets": "params:data.targets",
+            },
             "metrics",
             ["eval"],
         ),
@@ -94,7 +98,6 @@ def _backend(part: Part) -> list[Node]:
 
 
 def _drift(part: Part) -> list[Node]:
-    further = {"system2": "drift.checkpoint"}
     return [
         part.node(
             nodes.train_system2_further,
@@ -111,7 +114,13 @@ def _drift(part: Part) -> list[Node]:
             ["checkpoint", "history"],
             ["train", "gpu"],
         ),
-        _remember(part, "remember_dialogues_further", further),
+        part.node(
+            nodes.remember_compared,
+            "remember_dialogues_further",
+            {**_REMEMBERED, "system2": "checkpoint", "further": "params:further"},
+            "memories",
+            ["features", "gpu"],
+        ),
         part.node(
             nodes.measure_drift,
             "measure_drift",
