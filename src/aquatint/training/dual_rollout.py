@@ -18,6 +18,7 @@ from aquatint.params import RunParams
 from aquatint.training.checkpoint import Checkpoint
 from aquatint.training.dual_actor import DualActor, LocalPlanning
 from aquatint.training.dual_evaluation import predict_trajectories, trajectory_metrics
+from aquatint.training.dual_memory import COMPARED_BATCHES
 from aquatint.training.dual_stage import restore_dual
 from aquatint.training.navigation_rollout import Policy
 from aquatint.training.shared_flights import Pilot, pilot_run
@@ -143,8 +144,9 @@ def measure_drift(  # noqa: PLR0913 - one argument for each thing that is compar
     latents = {}
     for name, seen, checkpoint in (("before", data, system2), ("after", drifted, further)):
         model = restore_dual(backbone, checkpoint, dual, run, allows_other=True)
+        most = COMPARED_BATCHES * batch_size
         samples = TrajectorySamples(
-            seen, "test", model.system1.sees_pictures, 1, run.seed, most=4 * batch_size
+            seen, "test", model.system1.sees_pictures, 1, run.seed, most=most
         )
         latents[name] = _latents_of(model, samples, batch_size)
         table = predict_trajectories(model, samples, batch_size, dual.spec["num_samples"], run.seed)
