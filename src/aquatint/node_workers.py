@@ -7,7 +7,6 @@ import ctypes
 import logging
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import traceback
@@ -162,7 +161,8 @@ class NodeWorkers:
         node, worker.node = worker.node, None
         assert node is not None  # noqa: S101 - only the busy are waited for
         try:
-            error, notes = worker.pipe.recv()
+            has_failed, notes = worker.pipe.recv()
+            error = _receive_error(worker.pipe) if has_failed else None
         except EOFError:
             self._workers.remove(worker)
             worker.process.join()
@@ -186,7 +186,10 @@ class NodeWorkers:
             for dataset in written:
                 self._catalog.release(dataset)
             error = self._run_node(self._nodes[name])
-            pipe.send((error, [plugin.notes() for plugin in _keepers(self._hooks)]))
+            notes = [plugin.notes() for plugin in _keepers(self._hooks)]
+            pipe.send((error is not None, notes))
+            if error:
+                _send_error(pipe, error)
 
     def _run_node(self, node: Node) -> Exception | None:
         task = Task(node, self._catalog, False, self._hooks, self._run_id)
@@ -196,7 +199,7 @@ class NodeWorkers:
             except KeyboardInterrupt:
                 raise SystemExit(128 + signal.SIGINT) from None
             except Exception as error:  # noqa: BLE001 - raised again by the parent
-                return _portable(error)
+                return error
         return None
 
 
@@ -241,15 +244,25 @@ def _named_records(node: str) -> Iterator[None]:
         logging.setLogRecordFactory(make)
 
 
-def _portable(error: Exception) -> Exception:
-    """The error as another process can have it, with the trace of this one as a note."""
-    error.add_note("".join(traceback.format_exception(error)))
+def _send_error(pipe: Connection, error: Exception) -> None:
+    """Send the error twice: as text, which always arrives, and as itself if that is possible."""
+    told, trace = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+    pipe.send((told, trace))
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+        pipe.send(error)
     except Exception:  # noqa: BLE001 - whatever its class may raise
-        told = NodeProcessError(f"{type(error).__name__}: {error}")
-        told.add_note(error.__notes__[-1])
-        return told
+        pipe.send(None)
+
+
+def _receive_error(pipe: Connection) -> Exception:
+    """The error with the trace of its process as a note; text where its class needs more."""
+    told, trace = pipe.recv()
+    try:
+        error = pipe.recv()
+    except Exception:  # noqa: BLE001 - whatever its class may raise
+        error = None
+    error = error or NodeProcessError(told)
+    error.add_note(trace)
     return error
 
 

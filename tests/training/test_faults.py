@@ -45,7 +45,8 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_second_signal_ends_at_once(tmp_path, run_params):
+def test_a_second_signal_ends_at_once(tmp_path, run_params, monkeypatch):
+    monkeypatch.setattr("aquatint.training.interruption._ONE_WISH_SECONDS", 0.0)
     net = make_net()
 
     def losses(model, batch):
@@ -57,6 +58,18 @@ def test_a_second_signal_ends_at_once(tmp_path, run_params):
         fit(net, Objective(Rows(), losses), all_open(net), params(), run_params, tmp_path)
     assert caught.value.code == 128 + signal.SIGTERM
     assert not list(tmp_path.glob("step-*"))
+
+
+def test_a_scheduler_that_signals_a_process_and_its_parent_has_one_wish(tmp_path, run_params):
+    net = make_net()
+    twice = [signalling((4, signal.SIGTERM)), signalling((4, signal.SIGTERM))]
+
+    def losses(model, batch):
+        return [signalled(model, batch) for signalled in twice][0]
+
+    with pytest.raises(SystemExit):
+        fit(net, Objective(Rows(), losses), all_open(net), params(), run_params, tmp_path)
+    assert list(tmp_path.glob("step-00000005*")), "the step of the signals was finished"
 
 
 @pytest.mark.parametrize(
