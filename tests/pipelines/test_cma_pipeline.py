@@ -10,7 +10,7 @@ from aquatint.metrics.navigation import FlownPath, navigation_metrics
 from aquatint.pipelines.cma.nodes import evaluate_chunks
 from aquatint.training import imitation_rollout
 from aquatint.training.imitation_evaluation import evaluate_predictions
-from project_runs import call_node, open_catalog, run_project
+from project_runs import call_node, hand_over_here, open_catalog, run_project
 
 pytestmark = pytest.mark.slow
 POLICIES = ("cma", "seq2seq", "rdp")
@@ -54,8 +54,9 @@ def test_flown_episodes_give_the_metrics_of_the_closed_loop(catalog):
     assert np.linalg.norm(path[0] - reference[0]) < 1e-9, "all begin where the expert does"
 
 
-def test_two_processes_flew_what_one_did(root, monkeypatch, tmp_path):
+def test_pilots_that_are_handed_what_they_need_fly_the_same(root, monkeypatch, tmp_path):
     saved = open_catalog(root).load("cma.rollout.episodes")
+    hand_over_here(monkeypatch)
     monkeypatch.setattr(imitation_rollout, "count_pilots", lambda *_: 2)
     episodes, metrics = call_node(root, "cma", "roll_out_policies")
     episodes.to_parquet(tmp_path / "episodes.parquet")

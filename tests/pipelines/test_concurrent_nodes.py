@@ -101,26 +101,18 @@ def test_the_same_checkpoints_and_a_whole_record(finished, untrained):
     assert catalog.load(metrics) == open_catalog(finished).load(metrics)
 
 
-def start_long_training(root):
-    child = start(root, LONG, options=[TRAININGS])
+def test_a_signal_saves_states_the_command_goes_on_and_a_kill_leaves_no_process(untrained):
+    child = start(untrained, LONG, options=[TRAININGS])
     wait_for_line(child, "train_baseline: epoch 1/12")
-    return child
-
-
-def test_a_signal_reaches_the_nodes_and_the_same_command_goes_on(untrained):
-    child = start_long_training(untrained)
     child.send_signal(signal.SIGTERM)
     _, log = child.communicate(timeout=PATIENCE)
     assert child.returncode == 128 + signal.SIGTERM, log[-3000:]
     assert "train_baseline: Stopped by SIGTERM" in log
     (path,) = (untrained / "runs").glob("*.json")
     assert json.loads(path.read_text())["exit"] == "interrupted"
-    log = finish(start(untrained, LONG, options=[TRAININGS]))
-    assert "train_baseline: Resuming at step" in log
 
-
-def test_processes_of_nodes_end_with_a_killed_run(untrained):
-    child = start_long_training(untrained)
+    child = start(untrained, LONG, options=[TRAININGS])
+    wait_for_line(child, "train_baseline: Resuming at step")
     processes = children_of(child.pid)
     assert processes
     child.kill()
