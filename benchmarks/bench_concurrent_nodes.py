@@ -1,4 +1,4 @@
-"""Two nodes at a time against one after the other: the trainings of ``two_stage`` in base.
+"""Two nodes at a time against one after the other: short trainings of ``two_stage`` in base.
 
 Run with ``make bench``. Needs the features of a finished run (``make run`` first, or
 ``--data-root`` of one). Both ways must end with the same weights.
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 ROUNDS = 2
+EPOCHS = {"stage1": 1, "stage2": 2, "baseline": 2}
 PARTS = ("stage1", "stage2", "baseline")
 NODES = ",".join(f"two_stage.{part}.train_{part}" for part in PARTS)
 
@@ -21,6 +22,7 @@ NODES = ",".join(f"two_stage.{part}.train_{part}" for part in PARTS)
 def run(data_root: Path, concurrent_nodes: int, label: str) -> tuple[float, dict[str, str]]:
     """Wall seconds of the command, and the digest of each checkpoint."""
     given = f"data_root={data_root},run.concurrent_nodes={concurrent_nodes},run.label={label}"
+    given += "".join(f",two_stage.{part}.train.epochs={EPOCHS[part]}" for part in PARTS)
     command = [sys.executable, "-m", "kedro", "run", "--pipelines=two_stage", f"--nodes={NODES}"]
     begun = time.perf_counter()
     subprocess.run([*command, f"--params={given}"], check=True, capture_output=True)
