@@ -1,9 +1,11 @@
 """Runs of the real project in the test environment, for tests that need a finished one."""
 
 import copy
+import json
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 from kedro.framework.hooks import hook_impl
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
@@ -75,3 +77,13 @@ def hand_over_here(monkeypatch):
         "aquatint.training.shared_flights.map_with_shared",
         lambda fly, crew, groups, _: map(partial(fly, copy.deepcopy(crew)), groups),
     )
+
+
+def assert_flies_the_same(data_root, recipe, node, tmp_path):
+    """Let a closed loop fly once more, and compare episodes and metrics with the saved ones."""
+    catalog = open_catalog(data_root)
+    episodes, metrics = call_node(data_root, recipe, node)
+    episodes.to_parquet(tmp_path / "episodes.parquet")  # types are those of the file
+    again = pd.read_parquet(tmp_path / "episodes.parquet")
+    pd.testing.assert_frame_equal(again, catalog.load(f"{recipe}.rollout.episodes"))
+    assert json.loads(json.dumps(metrics)) == catalog.load(f"{recipe}.rollout.metrics")

@@ -138,6 +138,27 @@ def test_an_error_arrives_with_its_message_and_its_trace(tmp_path, error, kind, 
     assert time.monotonic() - begun < PATIENCE / 2, "the other node was stopped"
 
 
+def test_ctrl_c_ends_nodes_and_processes_that_wait_for_one_without_a_trace(tmp_path, capfd):
+    signs = tmp_path / "a_runs", tmp_path / "b_runs"
+
+    def interrupt_and_wait():
+        time.sleep(1)  # the other process has finished its node by then, and waits
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(PATIENCE)
+
+    meet_a = meet(*signs)
+    pipeline = Pipeline([
+        node(lambda: (meet_a(), interrupt_and_wait()), None, "a", name="make_a"),
+        node(meet(*reversed(signs)), None, "b", name="make_b"),
+    ])  # fmt: skip
+    catalog = catalog_of(tmp_path, "a", "b")
+    with pytest.raises(SystemExit) as caught:
+        run(pipeline, catalog)
+    assert caught.value.code == 128 + signal.SIGINT
+    assert catalog.load("b")
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_killed_process_is_named(tmp_path):
     pipeline = Pipeline([
         node(lambda: os.kill(os.getpid(), signal.SIGKILL), None, "a", name="make_a"),

@@ -22,10 +22,11 @@ from kedro.pipeline.node import Node
 from kedro.runner.task import Task
 from pluggy import PluginManager
 
+from aquatint.signals import ENDING
+
 logger = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class NodeProcessError(RuntimeError):
@@ -147,7 +148,7 @@ class NodeWorkers:
         ours, theirs = context.Pipe()
         process = context.Process(target=self._serve, args=(theirs, os.getpid()))
         # A signal that arrives before the process has handlers of its own waits for them.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             process.start()
         finally:
@@ -179,25 +180,27 @@ class NodeWorkers:
 
     def _serve(self, pipe: Connection, parent: int) -> None:
         """Run nodes in the forked process until there are no more."""
-        _separate_from(parent)
-        _limit_threads(self._num_threads)
-        while (order := pipe.recv()) is not None:
-            name, written = order
-            for dataset in written:
-                self._catalog.release(dataset)
-            error = self._run_node(self._nodes[name])
-            notes = [plugin.notes() for plugin in _keepers(self._hooks)]
-            pipe.send((error is not None, notes))
-            if error:
-                _send_error(pipe, error)
+        try:
+            _separate_from(parent)
+            _limit_threads(self._num_threads)
+            while (order := pipe.recv()) is not None:
+                self._obey(pipe, *order)
+        except KeyboardInterrupt:
+            raise SystemExit(128 + signal.SIGINT) from None
+
+    def _obey(self, pipe: Connection, name: str, written: list[str]) -> None:
+        for dataset in written:
+            self._catalog.release(dataset)
+        error = self._run_node(self._nodes[name])
+        pipe.send((error is not None, [plugin.notes() for plugin in _keepers(self._hooks)]))
+        if error:
+            _send_error(pipe, error)
 
     def _run_node(self, node: Node) -> Exception | None:
         task = Task(node, self._catalog, False, self._hooks, self._run_id)
         with _named_records(node.name):
             try:
                 task.execute()
-            except KeyboardInterrupt:
-                raise SystemExit(128 + signal.SIGINT) from None
             except Exception as error:  # noqa: BLE001 - raised again by the parent
                 return error
         return None
@@ -215,7 +218,7 @@ def _separate_from(parent: int) -> None:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 def _limit_threads(num_threads: int) -> None:

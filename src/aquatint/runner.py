@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from types import FrameType
 
 from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
@@ -17,6 +13,7 @@ from kedro.runner import SequentialRunner
 from pluggy import PluginManager
 
 from aquatint.node_workers import NodeWorkers
+from aquatint.signals import handled_signals
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +59,8 @@ class ConcurrentRunner(SequentialRunner):
             return
         _pin_inputs(pipeline, catalog)
         workers = NodeWorkers(pipeline.nodes, catalog, hook_manager, run_id, self._num_threads)
-        with workers, _forwarded_signals(workers):
+        # A training that gets the signal saves its state and leaves.
+        with workers, handled_signals(lambda number, frame: workers.stop(number)):
             self._schedule(pipeline, catalog, workers)
 
     def _schedule(self, pipeline: Pipeline, catalog: CatalogProtocol, workers: NodeWorkers) -> None:
@@ -122,21 +120,3 @@ def _pin_inputs(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         if resolve:
             with contextlib.suppress(DatasetError):  # the node that loads it says what is missing
                 resolve()
-
-
-@contextlib.contextmanager
-def _forwarded_signals(workers: NodeWorkers) -> Iterator[None]:
-    """Hand SIGINT and SIGTERM to the nodes: a training then saves its state and leaves."""
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        workers.stop(number)
-
-    # As for a training: only the main thread may install handlers.
-    is_main = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-    previous = {number: signal.signal(number, forward) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -3,14 +3,13 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from aquatint.metrics.navigation import FlownPath, navigation_metrics
 from aquatint.pipelines.cma.nodes import evaluate_chunks
 from aquatint.training import imitation_rollout
 from aquatint.training.imitation_evaluation import evaluate_predictions
-from project_runs import call_node, hand_over_here, open_catalog, run_project
+from project_runs import assert_flies_the_same, hand_over_here, open_catalog, run_project
 
 pytestmark = pytest.mark.slow
 POLICIES = ("cma", "seq2seq", "rdp")
@@ -55,13 +54,9 @@ def test_flown_episodes_give_the_metrics_of_the_closed_loop(catalog):
 
 
 def test_pilots_that_are_handed_what_they_need_fly_the_same(root, monkeypatch, tmp_path):
-    saved = open_catalog(root).load("cma.rollout.episodes")
     hand_over_here(monkeypatch)
     monkeypatch.setattr(imitation_rollout, "count_pilots", lambda *_: 2)
-    episodes, metrics = call_node(root, "cma", "roll_out_policies")
-    episodes.to_parquet(tmp_path / "episodes.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "episodes.parquet"), saved)
-    assert json.loads(json.dumps(metrics)) == open_catalog(root).load("cma.rollout.metrics")
+    assert_flies_the_same(root, "cma", "roll_out_policies", tmp_path)
 
 
 def test_the_report_says_what_the_tables_say(catalog):

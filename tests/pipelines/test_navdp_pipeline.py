@@ -3,13 +3,12 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from aquatint.training import navdp_rollout
 from aquatint.training.navdp_evaluation import evaluate_fans
 from aquatint.training.navdp_rollout import summarise_rollout
-from project_runs import call_node, open_catalog, run_project
+from project_runs import assert_flies_the_same, open_catalog, run_project
 
 pytestmark = pytest.mark.slow
 
@@ -45,12 +44,8 @@ def test_all_planners_fly_the_same_episodes_from_the_same_places(root):
 
 
 def test_two_processes_flew_what_one_did(root, monkeypatch, tmp_path):
-    saved = open_catalog(root).load("navdp.rollout.episodes")
     monkeypatch.setattr(navdp_rollout, "count_pilots", lambda *_: 2)
-    episodes, metrics = call_node(root, "navdp", "fly_planners")
-    episodes.to_parquet(tmp_path / "episodes.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "episodes.parquet"), saved)
-    assert json.loads(json.dumps(metrics)) == open_catalog(root).load("navdp.rollout.metrics")
+    assert_flies_the_same(root, "navdp", "fly_planners", tmp_path)
 
 
 def test_the_report_shows_fans_and_says_what_the_tables_say(root):

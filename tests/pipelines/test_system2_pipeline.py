@@ -3,13 +3,12 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from aquatint.metrics.navigation import FlownPath, navigation_metrics
 from aquatint.training import system2_rollout
 from aquatint.training.system2_evaluation import evaluate_answers
-from project_runs import call_node, hand_over_here, open_catalog, run_project
+from project_runs import assert_flies_the_same, hand_over_here, open_catalog, run_project
 
 pytestmark = pytest.mark.slow
 BACKENDS = ("nextdit_async", "nextdit", "navdp_async")
@@ -73,13 +72,9 @@ def test_the_dual_system_stands_on_the_system_2_that_is_there(root, ran_dual):
 
 
 def test_pilots_that_are_handed_what_they_need_fly_the_same(root, ran_dual, monkeypatch, tmp_path):
-    saved = open_catalog(root).load("dual_system.rollout.episodes")
     hand_over_here(monkeypatch)
     monkeypatch.setattr(system2_rollout, "count_pilots", lambda *_: 2)
-    episodes, metrics = call_node(root, "dual_system", "fly_dual_systems")
-    episodes.to_parquet(tmp_path / "episodes.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "episodes.parquet"), saved)
-    assert json.loads(json.dumps(metrics)) == open_catalog(root).load("dual_system.rollout.metrics")
+    assert_flies_the_same(root, "dual_system", "fly_dual_systems", tmp_path)
 
 
 def test_the_reports_say_what_the_tables_say(root, ran_dual):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType, TracebackType
 
 from aquatint.collective import is_first, largest
+from aquatint.signals import handled_signals
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +31,12 @@ class Interruption:
     def __init__(self) -> None:
         self._signal: int | None = None
         self._requested_at = 0.0
-        self._previous: dict[int, object] = {}
+        self._handled = ExitStack()
         order = os.environ.get(ORDER_VARIABLE)
         self._order = Path(order) if order else None
 
     def __enter__(self) -> Interruption:
-        # Only the main thread may install handlers; elsewhere signals keep their usual meaning.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._request)
+        self._handled.enter_context(handled_signals(self._request))
         if self._order and is_first():
             (self._order / LISTENING).touch()
         return self
@@ -49,8 +47,7 @@ class Interruption:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._handled.close()
         if self._order and is_first():
             (self._order / LISTENING).unlink(missing_ok=True)
 

@@ -10,15 +10,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar, cast
 
 from aquatint.params import RunParams
+from aquatint.signals import handled_signals
 from aquatint.storage import is_complete
 from aquatint.training.interruption import LISTENING, STOP
 from aquatint.training.precision import check_devices, threads_per_rank
@@ -169,8 +169,7 @@ def _run_child(command: list[str], order: Path, run: RunParams) -> int:
                 os.killpg(child.pid, signal.SIGKILL)
 
 
-@contextmanager
-def _forwarded_signals(order: Path) -> Iterator[None]:
+def _forwarded_signals(order: Path) -> AbstractContextManager[None]:
     """Hand the first SIGINT or SIGTERM to a training that listens; else leave as it asks."""
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -179,15 +178,7 @@ def _forwarded_signals(order: Path) -> Iterator[None]:
         (order / STOP).write_text(str(int(number)))
         logger.warning("%s: finishing the step and saving the state.", signal.Signals(number).name)
 
-    # As for one process: only the main thread may install handlers.
-    is_main = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-    previous = {number: signal.signal(number, forward) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    return handled_signals(forward)
 
 
 def _result(order: Path, status: int, run: RunParams) -> object:
