@@ -44,6 +44,19 @@ def open_backbone(folder, **options):
     return BackboneDataset(source="folder", filepath=str(folder), **options).load()
 
 
+def test_its_card_counts_what_the_folder_holds(published):
+    folder, written = published
+    card = open_backbone(folder).card
+    assert card["num_parameters"] == sum(t.numel() for t in written.state_dict().values())
+    text, vision = written.config.text_config, written.config.vision_config
+    assert card["text_width"] == text.hidden_size
+    assert card["num_text_blocks"] == text.num_hidden_layers
+    assert card["vocab_size"] == text.vocab_size
+    assert card["vision_width"] == vision.hidden_size
+    assert card["num_vision_blocks"] == vision.num_hidden_layers
+    assert (card["name"], card["architecture"]) == (folder.name, "internvl")
+
+
 def test_every_published_tensor_arrives_bit_for_bit(published):
     folder, written = published
     names = {name for shard in SHARDS for name in load_file(folder / shard)}

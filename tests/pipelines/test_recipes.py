@@ -66,6 +66,18 @@ def test_parameters_are_typed_where_kedro_can_see_it(recipe, node):
             assert issubclass(hints[argument], Params), f"{argument} of {node.name}"
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [r for r in RECIPES if f"{r}.data.raw" in PIPELINES[r].inputs()
+     and any("train" in node.tags for node in PIPELINES[r].nodes)],
+)  # fmt: skip
+def test_a_backbone_need_not_wait_for_the_data(recipe):
+    """A node that takes nothing else lets a pocket backbone be built while raw data are read."""
+    given = {name for name in PIPELINES[recipe].inputs() if name.endswith("backbone")}
+    first = {frozenset(node.inputs) for node in PIPELINES[recipe].nodes}
+    assert {frozenset({name}) for name in given} <= first
+
+
 def test_a_training_returns_checkpoint_and_history_and_keeps_its_state():
     trainings = {node for _, node in NODES if "train" in node.tags}
     assert len(trainings) == 3 + 3 + 8 + 2 + 1 + 2 * 3 + 3 + 1 + 4
@@ -79,7 +91,8 @@ def test_a_training_returns_checkpoint_and_history_and_keeps_its_state():
     [
         ("stage2", {"train_stage2", "predict_stage2", "evaluate_stage2", "merge_stage2",
                     "evaluate_robustness"}),
-        ("features", {"decode_images", "find_near_duplicates", "encode_images", "encode_texts"}),
+        ("features", {"describe_backbone_of_two_stage", "decode_images", "find_near_duplicates",
+                      "encode_images", "encode_texts"}),
         ("zero_shot", {"embed_zero_shot", "evaluate_zero_shot"}),
         ("merge", {"merge_stage2"}),
         ("train", {"train_stage1", "train_stage2", "train_baseline"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,27 @@ class Backbone:
     def num_bytes(self) -> int:
         """Bytes of its weight files."""
         return sum(path.stat().st_size for path in Path(self.folder).glob(_WEIGHTS))
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What it is, for reports: name, digest, architecture, types, sizes, stored parameters."""
+        config = self.load_config()
+        text, vision = config.text_config, config.vision_config
+        return {
+            "name": self.name,
+            "digest": self.digest,
+            "architecture": self.architecture.name,
+            "dtype": self.dtype,
+            "quantization": self.quantization,
+            "num_parameters": sum(stored_tensors(Path(self.folder)).values()),
+            "num_bytes": self.num_bytes,
+            "text_width": text.hidden_size,
+            "num_text_blocks": text.num_hidden_layers,
+            "vocab_size": text.vocab_size,
+            # Names of Qwen's vision towers, then of InternVL's.
+            "num_vision_blocks": getattr(vision, "depth", None) or vision.num_hidden_layers,
+            "vision_width": getattr(vision, "embed_dim", None) or vision.hidden_size,
+        }
 
     @property
     def architecture(self) -> Architecture:
@@ -231,8 +253,8 @@ def load_model(
     return model.eval().requires_grad_(False)
 
 
-def stored_tensors(folder: Path) -> set[str]:
-    """Return the names of all tensors in a folder's weight files, reading their headers alone.
+def stored_tensors(folder: Path) -> dict[str, int]:
+    """Return how many numbers each tensor in a folder's weight files has, from their headers alone.
 
     Raises:
         FileNotFoundError: If there are no weight files, or not all that the index lists.
@@ -251,14 +273,14 @@ def stored_tensors(folder: Path) -> set[str]:
     files = sorted(folder.glob(_WEIGHTS))
     if not files:
         raise FileNotFoundError(f"No {_WEIGHTS} in the backbone folder {folder}.")
-    names: set[str] = set()
+    found: dict[str, int] = {}
     for path in files:
         try:
             with safe_open(path, framework="pt") as file:
-                names.update(file.keys())
+                found |= {name: prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no dict
         except SafetensorError as error:
             raise BackboneError(f"{path} cannot be read: {error}. Download it again.") from error
-    return names
+    return found
 
 
 def folder_digest(folder: Path) -> str:

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+from kedro.pipeline import Node
 from pydantic import PositiveInt
 
 from aquatint.data.near_duplicates import near_duplicates
 from aquatint.data.sources import GeoTextFolder
 from aquatint.features.cache import FeatureCache, FeatureStore
 from aquatint.models.backbone import Backbone
+from aquatint.nodes.graph import Part
 from aquatint.params import Params, RunParams
 from aquatint.remote import local_path
 
@@ -27,6 +29,30 @@ class FeatureParams(Params):
     def resolve_grid(self, backbone: Backbone) -> int:
         """Edge of the patch grid that is kept."""
         return self.token_grid or backbone.sizes.grid
+
+
+def describe_backbone(backbone: Backbone) -> dict[str, Any]:
+    """State what a recipe starts from.
+
+    Needs nothing else of a recipe, so that a pocket backbone is built while raw data are read.
+    """
+    return backbone.card
+
+
+def backbone_node(recipe: str, backbone: str) -> Node:
+    """Node that describes a recipe's backbone.
+
+    Args:
+        recipe: Recipe.
+        backbone: Its backbone's name in the catalog.
+    """
+    return Part(recipe, "features").node(
+        describe_backbone,
+        f"describe_backbone_of_{recipe}",
+        {"backbone": backbone},
+        "backbone_card",
+        ["features"],
+    )
 
 
 def decode_images(

@@ -7,6 +7,7 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
+from aquatint.nodes.features import backbone_node
 from aquatint.nodes.graph import Part
 from aquatint.pipelines.cma import nodes
 
@@ -36,6 +37,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             *_data(Part("cma", "data")),
+            backbone_node("cma", _BACKBONE["backbone"]),
             *_features(Part("cma", "features")),
             *_policy(Part("cma", "cma")),
             *_policy(Part("cma", "seq2seq")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
+from aquatint.nodes.features import backbone_node
 from aquatint.nodes.graph import Part
 from aquatint.pipelines.covt import ingest, nodes
 from aquatint.pipelines.covt.reporting import report_nodes
@@ -21,6 +22,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             *_data(Part("covt", "data")),
+            backbone_node("covt", BACKBONE["backbone"]),
             *_features(Part("covt", "features"), Part("covt", "anchors")),
             *_text_only(Part("covt", "text_only")),
             *_stage1(Part("covt", "stage1")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
+from aquatint.nodes.features import backbone_node
 from aquatint.nodes.graph import Part
 from aquatint.pipelines.inspection import ingest, nodes
 from aquatint.pipelines.inspection.predict import predict_nodes
@@ -28,6 +29,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             *_data(Part("inspection", "data")),
+            backbone_node("inspection", BACKBONE["backbone"]),
             *_features(Part("inspection", "features")),
             *_zero_shot(Part("inspection", "zero_shot")),
             *_finetune(Part("inspection", "finetune")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
+from aquatint.nodes.features import backbone_node
 from aquatint.nodes.graph import Part
 from aquatint.pipelines.system2 import nodes
 
@@ -18,6 +19,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             *_data(Part("system2", "data")),
+            backbone_node("system2", _BACKBONE["backbone"]),
             *_finetune(Part("system2", "finetune")),
             _rollout(Part("system2", "rollout")),
             *_reporting(Part("system2", "reporting")),
@@ -27,7 +29,13 @@ def create_pipeline() -> Pipeline:
 
 def create_training() -> Pipeline:
     """Trajectories to samples and training alone: what a dual system stands on."""
-    return Pipeline([*_data(Part("system2", "data")), _finetune(Part("system2", "finetune"))[0]])
+    return Pipeline(
+        [
+            *_data(Part("system2", "data")),
+            backbone_node("system2", _BACKBONE["backbone"]),
+            _finetune(Part("system2", "finetune"))[0],
+        ]
+    )
 
 
 def _data(part: Part) -> list[Node]:

@@ -28,6 +28,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             *_data(Part("two_stage", "data")),
+            features.backbone_node("two_stage", "backbone"),
             *_features(Part("two_stage", "features")),
             *_zero_shot(Part("two_stage", "zero_shot")),
             *_stage1(Part("two_stage", "stage1")),

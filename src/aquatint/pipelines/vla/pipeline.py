@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
+from aquatint.nodes.features import backbone_node
 from aquatint.nodes.graph import Part
 from aquatint.pipelines.vla import ingest, nodes
 from aquatint.pipelines.vla.reporting import report_nodes
@@ -38,6 +39,7 @@ def create_pipeline(recipe: str) -> Pipeline:
     return Pipeline(
         [
             *_data(Part(recipe, "data")),
+            backbone_node(recipe, BACKBONE["backbone"]),
             *_features(Part(recipe, "features")),
             *_baseline(Part(recipe, "baseline")),
             *_stage1(Part(recipe, "stage1")),
