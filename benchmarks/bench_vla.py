@@ -1,11 +1,12 @@
 """Vision-language-action: cached against live features, sensor windows, decisions.
 
-Run with ``make bench``. On a random pocket Qwen2.5-VL (96 wide, 2 blocks a tower, 64 px): a stage-1
-epoch from the cache against one that runs the frozen backbone in every step, with equal losses; one
-hour of 650 Hz sensor data cut into windows once, against decoding the file for each window; a
-decision of the diffusion expert with 10 DDIM steps, against 100 DDPM steps and the regression.
-CPU seconds, one thread, medians of alternating rounds. For Qwen2.5-VL-3B and the published policy
-the arithmetic of both is counted, block by block with random weights: an estimate, not a run.
+Run with ``make bench``. On random Qwen2.5-VLs for images of 64 px (the pocket's, 96 wide with 2
+blocks a tower, and one 768 wide with 12): a stage-1 epoch from the cache against one that runs the
+frozen backbone in every step, with equal losses. With the pocket's: one hour of 650 Hz sensor data
+cut into windows once, against decoding the file for each window; a decision of the diffusion expert
+with 10 DDIM steps, against 100 DDPM steps and the regression. CPU seconds, one thread, medians of
+alternating rounds. For Qwen2.5-VL-3B and the published policy the arithmetic of both is counted,
+block by block with random weights: an estimate, not a run.
 """
 
 import statistics
@@ -26,7 +27,9 @@ from aquatint.models.qwen_vl import encode_views
 from aquatint.models.vl_reader import PromptEncoder, ViewGrid, read_tokens
 from aquatint.models.vla_policy import VlaPolicy
 
-NUM_SAMPLES, BATCH, ROUNDS, WIDTH, EDGE_PX = 256, 32, 3, 96, 64
+BATCH, ROUNDS, WIDTH, EDGE_PX = 32, 3, 96, 64
+# Width, blocks a tower, samples of an epoch.
+BACKBONES = ((WIDTH, 2, 256), (768, 12, 64))
 HOUR_S, SENSOR_HZ, WINDOW, ACTION_HZ = 3600, 650, 65, 10
 DECODED_WINDOWS, TOKENS = 6, 50
 KIND = require_architecture("qwen2_5_vl")
@@ -34,11 +37,11 @@ MARKS = (KIND.image_start, KIND.image_token, KIND.image_end)
 TEXT = "Fly to the red pad and face north."
 
 
-def policy(kind: str, num_tokens: int, sampler: str = "ddim") -> VlaPolicy:
+def policy(kind: str, num_tokens: int, sampler: str = "ddim", vl_width: int = WIDTH) -> VlaPolicy:
     torch.manual_seed(0)
     return VlaPolicy(
         kind,
-        vl_width=WIDTH,
+        vl_width=vl_width,
         sensor={"temporal_length": 13, "channels": [64] * 4, "num_heads": 4,
                 "feedforward_width": 128, "num_blocks": 1, "out_width": 128, "dropout": 0.0},
         state={"num_values": 15, "widths": [64, 64], "num_heads": 4, "num_blocks": 0,
@@ -56,27 +59,27 @@ def cpu_seconds(function) -> tuple[float, object]:
     return time.process_time() - started, result
 
 
-def bench_cache() -> None:
+def bench_cache(width: int, num_blocks: int, num_samples: int) -> None:
     tokenizer = train_tokenizer([f"user\n{TEXT}\nassistant\n"] * 50, 640, KIND)
-    config = qwen_config(KIND, width=WIDTH, num_blocks=2, image_size_px=EDGE_PX, patch_size_px=8,
-                         tokenizer=tokenizer)  # fmt: skip
+    config = qwen_config(KIND, width=width, num_blocks=num_blocks, image_size_px=EDGE_PX,
+                         patch_size_px=8, tokenizer=tokenizer)  # fmt: skip
     model = random_qwen(KIND, config, 0).eval().requires_grad_(False)
     grid = ViewGrid(4, 4, 2)
     prompt = PromptEncoder(tokenizer, MARKS, 1, grid).batch([TEXT] * BATCH)
-    images = torch.randn(NUM_SAMPLES, 3, EDGE_PX, EDGE_PX)
-    states, windows = torch.randn(NUM_SAMPLES, 1, 15), torch.randn(NUM_SAMPLES, WINDOW, 1026)
-    targets = torch.randn(NUM_SAMPLES, 8, 7)
+    images = torch.randn(num_samples, 3, EDGE_PX, EDGE_PX)
+    states, windows = torch.randn(num_samples, 1, 15), torch.randn(num_samples, WINDOW, 1026)
+    targets = torch.randn(num_samples, 8, 7)
 
     @torch.inference_mode()
     def read(rows: slice) -> torch.Tensor:
         features = encode_views(model, images[rows])[:, None]
         return read_tokens(model, prompt, features, grid, (4, 4))[0]
 
-    batches = [slice(start, start + BATCH) for start in range(0, NUM_SAMPLES, BATCH)]
+    batches = [slice(start, start + BATCH) for start in range(0, num_samples, BATCH)]
     cached = torch.cat([read(rows) for rows in batches]).clone()
 
     def epoch(is_cached: bool) -> list[float]:
-        expert = policy("regression", cached.shape[1])
+        expert = policy("regression", cached.shape[1], vl_width=width)
         optimizer = torch.optim.AdamW(expert.parameters(), lr=1e-3, fused=True)
         losses = []
         for rows in batches:
@@ -103,7 +106,8 @@ def bench_cache() -> None:
         if not np.allclose(found[True], found[False], rtol=1e-5):
             raise SystemExit("Cached and live epochs must have the same losses.")
     fast, slow = (statistics.median(times[key]) for key in (True, False))
-    print(f"stage-1 epoch of {NUM_SAMPLES} samples: cached {fast:.2f} s, live {slow:.2f} s, "
+    print(f"backbone {width} wide, {num_blocks} blocks a tower: stage-1 epoch of {num_samples} "
+          f"samples: cached {fast:.2f} s, live {slow:.2f} s, "
           f"ratio {slow / fast:.1f}")  # fmt: skip
     seconds = statistics.median([cpu_seconds(lambda: read(batches[0]))[0] for _ in range(ROUNDS)])
     print(f"  of which the frozen backbone: {1000 * seconds / BATCH:.1f} ms a sample")
@@ -247,7 +251,8 @@ def bench_decision() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    bench_cache()
+    for sizes in BACKBONES:
+        bench_cache(*sizes)
     estimate_3b()
     bench_windows()
     bench_decision()

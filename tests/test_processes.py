@@ -30,6 +30,10 @@ def fail_at_one(task):
     return task
 
 
+def niceness(task):
+    return os.nice(0)
+
+
 def leave(task):
     os._exit(9)
 
@@ -39,6 +43,11 @@ def test_results_come_in_order_whatever_the_number_of_processes():
     for number in (1, 2):
         assert list(map_in_processes(square, tasks, number)) == [0, 1, 4, 9, 16]
     assert list(map_in_processes(square, [], 2)) == []
+
+
+def test_processes_leave_the_cores_to_trainings():
+    found = list(map_in_processes(niceness, [0, 1], 2))
+    assert min(found) > os.nice(0)
 
 
 def test_each_process_gets_what_all_share_once():

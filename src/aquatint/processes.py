@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 # A new process imports for a second, in which a scene or two are rendered here.
 _TASKS_WORTH_A_PROCESS = 8
+_NICENESS = 5
 T = TypeVar("T")
 R = TypeVar("R")
 C = TypeVar("C")
@@ -103,6 +104,9 @@ _shared: Any = None
 def _begin(listening: Connection, shared: object) -> None:
     global _shared
     _shared = shared
+    # Many beside a training that runs at the same time: it must not wait for its core.
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
     # Ctrl-C reaches all processes of a terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(listening,), daemon=True).start()

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from aquatint.models.action_expert import DiffusionExpert, RegressionExpert, sinusoidal_code
+from aquatint.models.action_expert import (
+    DiffusionExpert,
+    PrefixBlock,
+    RegressionExpert,
+    sinusoidal_code,
+)
 from aquatint.models.diffusion import Diffusion
 from aquatint.models.fusion import Condition, Fusion
 from aquatint.models.sensor_encoder import SensorEncoder, StateEncoder, fill_missing, resample
@@ -313,13 +318,44 @@ def test_the_state_encoder_reads_every_moment():
         assert (encoder(changed) - before).abs().max() > 1e-4
 
 
-def test_levels_with_little_noise_count_less_and_a_sample_s_draws_share_its_condition():
+def test_levels_with_little_noise_count_less():
     diffusion = Diffusion(num_train_timesteps=100, min_snr_gamma=2.0)
     weights = diffusion.loss_weights(torch.arange(100))
     kept = diffusion.scheduler().alphas_cumprod
     ratio = kept / (1 - kept)
     assert torch.allclose(weights * ratio, ratio.clamp(max=2.0)), "min(SNR, gamma) / SNR"
     assert (Diffusion().loss_weights(torch.arange(100)) == 1).all()
-    condition = condition_of(2)
-    condition.summary[1] = 1
-    assert condition.repeat(3).summary[:, 0].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("num_tokens", [0, 5])
+def test_chunks_of_a_sample_share_its_condition_and_nothing_else(num_tokens):
+    """Several draws at once are each what it would be alone, with a condition of its own."""
+    torch.manual_seed(0)
+    expert = DiffusionExpert(width=W, horizon=4, num_heads=2, feedforward_width=16).eval()
+    memory = torch.randn(2, 1 + num_tokens, W)
+    is_pad = torch.zeros(2, 1 + num_tokens, dtype=torch.bool)
+    is_pad[1, 4:] = True
+    condition = Condition(memory[:, 0], memory, is_pad)
+    noisy, steps = torch.randn(6, 4, 7), torch.tensor([3, 50, 7, 99, 0, 20])
+    with torch.inference_mode():
+        together = expert(condition, noisy, steps)
+        for row in range(6):
+            sample = slice(row // 3, row // 3 + 1)
+            own = Condition(memory[sample, 0], memory[sample], is_pad[sample])
+            alone = expert(own, noisy[row : row + 1], steps[row : row + 1])
+            assert torch.allclose(together[row], alone[0], atol=1e-6), row
+        without = Condition(memory[1:, 0], memory[1:, :4], is_pad[1:, :4])
+        assert torch.allclose(together[3], expert(without, noisy[3:4], steps[3:4])[0], atol=1e-6)
+
+
+def test_blocks_compute_what_torch_s_own_do():
+    """On tokens that all see each other."""
+    torch.manual_seed(0)
+    arguments = (W, 2, 16, 0.0, "gelu")
+    ours = PrefixBlock(*arguments, batch_first=True, norm_first=True).eval()
+    theirs = torch.nn.TransformerEncoderLayer(*arguments, batch_first=True, norm_first=True).eval()
+    theirs.load_state_dict(ours.state_dict())
+    states = torch.randn(2, 5, W)
+    visible = torch.ones(2, 1, 1, 5, dtype=torch.bool)
+    found = ours.finish(states, *ours.project(states), visible)
+    assert torch.allclose(found, theirs(states), atol=1e-6)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aquatint.models.fusion import Condition
@@ -65,11 +67,29 @@ class RegressionExpert(nn.Module):
         return prior + self.head(self.norm(decoded))
 
 
-class DiffusionExpert(nn.Module):
-    """Finds the noise in a chunk of actions.
+@dataclass(frozen=True)
+class Memory:
+    """What a diffusion expert keeps of a condition, for any number of chunks and timesteps.
 
-    Action, time and summary are added for each step, as published; further tokens of the condition
-    stand before the chunk.
+    Attributes:
+        summary: One vector, shape (B, D).
+        keys: Of the condition's further tokens, for each block, shape (B, heads, M, D / heads).
+        values: The same.
+        is_pad: True where such a token is padding, shape (B, M).
+    """
+
+    summary: Tensor
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    is_pad: Tensor
+
+
+class DiffusionExpert(nn.Module):
+    """Finds the noise in chunks of actions.
+
+    Action, time and summary are added for each step, as published; the steps of a chunk look at
+    each other and at further tokens of the condition. Those do not look at the chunk, so that they
+    are read once, however many chunks are drawn and however many steps the sampler takes.
 
     Args:
         width: Width of the condition.
@@ -102,8 +122,8 @@ class DiffusionExpert(nn.Module):
         self._time_width = time_width
         self.action = nn.Linear(action_width, width)
         self.time = nn.Sequential(nn.Linear(time_width, width), nn.SiLU(), nn.Linear(width, width))
-        self.positions = nn.Parameter(0.02 * torch.randn(1, horizon, width))
-        block = nn.TransformerEncoderLayer(
+        self.step_codes = nn.Parameter(0.02 * torch.randn(1, horizon, width))
+        block = PrefixBlock(
             width, num_heads, feedforward_width, dropout, "gelu", batch_first=True, norm_first=True
         )
         self.encoder = nn.TransformerEncoder(block, num_blocks, enable_nested_tensor=False)
@@ -112,25 +132,88 @@ class DiffusionExpert(nn.Module):
         )
 
     def forward(self, condition: Condition, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        """Predict the noise, as ``find_noise`` does, in chunks of a condition of B samples."""
+        return self.find_noise(self.remember(condition), noisy, timesteps)
+
+    def remember(self, condition: Condition) -> Memory:
+        """Read the condition's further tokens, once for all that is drawn behind it."""
+        states, is_pad = condition.memory[:, 1:], condition.is_pad[:, 1:]
+        kept: list[tuple[Tensor, Tensor]] = []
+        for block in self._blocks:
+            query, key, value = block.project(states)
+            kept.append((key, value))
+            if len(kept) < len(self._blocks):  # nobody looks at the last block's result
+                states = block.finish(states, query, key, value, ~is_pad[:, None, None])
+        keys, values = zip(*kept, strict=True)
+        return Memory(condition.summary, keys, values, is_pad)
+
+    def find_noise(self, memory: Memory, noisy: Tensor, timesteps: Tensor) -> Tensor:
         """Predict the noise.
 
         Args:
-            condition: What the expert looks at.
-            noisy: Noisy normalised actions, shape (B, H, A).
-            timesteps: Timestep of each sample, counted from 0, shape (B,).
+            memory: Of B samples.
+            noisy: Noisy normalised actions, K chunks of each sample one after the other, shape
+                (B * K, H, A).
+            timesteps: Timestep of each chunk, counted from 0, shape (B * K,).
 
         Returns:
-            Noise, shape (B, H, A).
+            Noise, shape (B * K, H, A).
         """
+        (num_chunks, horizon), num_samples = noisy.shape[:2], len(memory.summary)
+        draws = num_chunks // num_samples
         code = self.time(sinusoidal_code(timesteps, self._time_width).to(noisy.dtype))
-        steps = self.action(noisy) + self.positions + (code + condition.summary)[:, None]
-        before = condition.memory[:, 1:]
-        chunk_pad = torch.zeros(steps.shape[:2], dtype=torch.bool, device=steps.device)
-        encoded = self.encoder(
-            torch.cat([before, steps], 1),
-            src_key_padding_mask=torch.cat([condition.is_pad[:, 1:], chunk_pad], 1),
+        code = code + memory.summary.repeat_interleave(draws, 0)
+        states = self.action(noisy) + self.step_codes + code[:, None]
+        # All chunks of a sample in one row: each sees itself and what they have in common.
+        states = states.reshape(num_samples, draws * horizon, -1)
+        own = torch.eye(draws, dtype=torch.bool, device=noisy.device)
+        own = own.repeat_interleave(horizon, 0).repeat_interleave(horizon, 1)
+        common = ~memory.is_pad[:, None].expand(-1, len(own), -1)
+        visible = torch.cat([common, own.expand(num_samples, -1, -1)], -1)[:, None]
+        for block, seen_keys, seen_values in zip(
+            self._blocks, memory.keys, memory.values, strict=True
+        ):
+            query, key, value = block.project(states)
+            keys, values = torch.cat([seen_keys, key], 2), torch.cat([seen_values, value], 2)
+            states = block.finish(states, query, keys, values, visible)
+        return self.head(states).view(num_chunks, horizon, -1)
+
+    @property
+    def _blocks(self) -> list[PrefixBlock]:
+        return list(self.encoder.layers)
+
+
+class PrefixBlock(nn.TransformerEncoderLayer):
+    """A transformer block whose keys and values others may have computed."""
+
+    def project(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of normalised states (B, T, D), each (B, heads, T, D / heads)."""
+        attention = self.self_attn
+        found = F.linear(self.norm1(states), attention.in_proj_weight, attention.in_proj_bias)
+        query, key, value = (
+            part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+            for part in found.chunk(3, -1)
         )
-        return self.head(encoded[:, before.shape[1] :])
+        return query, key, value
+
+    def finish(
+        self, states: Tensor, query: Tensor, key: Tensor, value: Tensor, visible: Tensor
+    ) -> Tensor:
+        """Attend, add, and run the inner layer.
+
+        Args:
+            states: What the queries were made of, shape (B, T, D).
+            query: Shape (B, heads, T, D / heads).
+            key: Shape (B, heads, S, D / heads).
+            value: The same.
+            visible: Which keys a query sees, shape (B, 1, T or 1, S).
+        """
+        attention = self.self_attn
+        dropout = attention.dropout if self.training else 0.0
+        found = F.scaled_dot_product_attention(query, key, value, visible, dropout)
+        states = states + self.dropout1(attention.out_proj(found.transpose(1, 2).flatten(2)))
+        inner = self.linear1(self.norm2(states))
+        return states + self.dropout2(self.linear2(self.dropout(self.activation(inner))))
 
 
 def sinusoidal_code(timesteps: Tensor, width: int) -> Tensor:

@@ -31,13 +31,6 @@ class Condition:
     memory: Tensor
     is_pad: Tensor
 
-    def repeat(self, count: int) -> Condition:
-        """Each sample ``count`` times, one after the other."""
-        if count == 1:
-            return self
-        parts = (self.summary, self.memory, self.is_pad)
-        return Condition(*(part.repeat_interleave(count, 0) for part in parts))
-
 
 class Fusion(nn.Module):
     """Brings vision-language features and the sensor together.

@@ -145,9 +145,9 @@ class VlaPolicy(nn.Module):
         shape = (len(start), count - 1, *start.shape[1:])
         more = torch.randn(shape, generator=generator, device=start.device, dtype=start.dtype)
         starts = torch.cat([start[:, None], more], dim=1).flatten(0, 1)
-        repeated = condition.repeat(count)
+        memory = expert.remember(condition)
         found = self.diffusion.sample(
-            lambda noisy, steps: expert(repeated, noisy, steps), starts, generator
+            lambda noisy, steps: expert.find_noise(memory, noisy, steps), starts, generator
         )
         return found.unflatten(0, (len(start), count)).mean(1)
 

@@ -52,5 +52,5 @@ def predict_target(model: VlaModel, batch: dict[str, Any]) -> tuple[Tensor, Tens
     noise, timesteps = batch["noise"].flatten(0, 1), batch["timesteps"].flatten()
     clean = batch["target"].repeat_interleave(draws, 0)
     noisy = model.diffusion.add_noise(clean, noise, timesteps)
-    found = expert(condition.repeat(draws), noisy, timesteps)
+    found = expert(condition, noisy, timesteps)
     return found, model.diffusion.target(clean, noise)
