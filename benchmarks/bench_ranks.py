@@ -89,7 +89,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"ranks in both directions, width {WIDTH}, one thread, torch {torch.__version__}")
     against_the_product(10_000, 0.1, ROUNDS)
-    against_the_product(10_000, 10.0, 1)
+    against_the_product(10_000, 10.0, ROUNDS)
     if "--large" in sys.argv:
         against_the_product(50_000, 0.1, 1)
     against_sorting()

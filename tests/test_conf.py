@@ -1,9 +1,12 @@
 """Every environment: parameters fit their models, and every dataset has an entry."""
 
+import functools
+
 import pytest
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.io import DataCatalog
 from kedro.validation.exceptions import ParameterValidationError
 
 from project_runs import PROJECT
@@ -37,6 +40,12 @@ def context(env, tmp_path, **params):
         return session.load_context()
 
 
+@functools.cache
+def params_of(env):
+    """Parameters of an environment as they stand; to read and check them takes most of a second."""
+    return context(env, "data").params
+
+
 def test_there_are_the_environments_that_the_docs_name():
     assert ENVIRONMENTS == [
         "airborne", "base", "elpv", "internnav", "internvl3_1b", "internvla_n1", "qwen2_5_vl_3b",
@@ -46,7 +55,7 @@ def test_there_are_the_environments_that_the_docs_name():
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
 def test_parameters_fit_their_models(env, tmp_path):
-    values = context(env, tmp_path).params
+    values = params_of(env)
     assert values["two_stage"]["stage2"]["train"].epochs >= 1
     assert values["run"].num_threads >= 1
 
@@ -109,7 +118,7 @@ def test_a_wrong_parameter_is_refused_by_name(path, value, words, tmp_path):
 
 def test_published_values_of_the_source_stand_in_its_environment(tmp_path):
     """Source document: stage 1 is 3 epochs, 5e-5, batch 6; stage 2 is 5, 1e-5, 4."""
-    values = context("internvl3_1b", tmp_path).params["two_stage"]
+    values = params_of("internvl3_1b")["two_stage"]
     stages = [values[name]["train"] for name in ("stage1", "stage2")]
     assert [stage.epochs for stage in stages] == [3, 5]
     assert [stage.optimizer.learning_rate for stage in stages] == [5e-5, 1e-5]
@@ -121,17 +130,17 @@ def test_published_values_of_the_source_stand_in_its_environment(tmp_path):
 @pytest.mark.parametrize("env", ["qwen2_vl_2b", "qwen2_vl_7b"])
 def test_published_values_of_the_inspection_source_stand_in_its_environment(env, tmp_path):
     """Source document and upstream: 3 epochs, 2e-4, 1 x 4, rank 16, alpha 32, dropout 0.1."""
-    train = context(env, tmp_path).params["inspection"]["finetune"]["train"]
+    train = params_of(env)["inspection"]["finetune"]["train"]
     assert (train.epochs, train.optimizer.learning_rate) == (3, 2e-4)
     assert (train.batch_size, train.gradient_accumulation_steps) == (1, 4)
     assert train.lora.model_dump() == {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1}
     assert round(train.optimizer.warmup_fraction * 849) == 50
-    assert context(env, tmp_path).params["run"].save_state_every_steps == 100
+    assert params_of(env)["run"].save_state_every_steps == 100
 
 
 def test_published_values_of_covt_stand_in_its_environment(tmp_path):
     """Upstream: 6000 steps, then 10000 with stages at 0, 3000, 6000 and anchors until 8000."""
-    values = context("qwen2_5_vl_7b", tmp_path).params["covt"]
+    values = params_of("qwen2_5_vl_7b")["covt"]
     first, second = (values[name]["train"] for name in ("stage1", "stage234"))
     assert (first.max_steps, second.max_steps) == (6000, 10000)
     assert set(first.curriculum.model_dump().values()) == {6000}
@@ -147,7 +156,7 @@ def test_published_values_of_covt_stand_in_its_environment(tmp_path):
 
 
 def test_base_keeps_the_published_shares_of_steps(tmp_path):
-    values = context("base", tmp_path).params["covt"]
+    values = params_of("base")["covt"]
     first, second = (values[name]["train"] for name in ("stage1", "stage234"))
     shares = [value / second.max_steps for value in second.curriculum.model_dump().values()]
     assert shares == pytest.approx([0, 0.3, 0.6, 0.8])
@@ -192,14 +201,17 @@ def test_a_wrong_parameter_of_inspection_is_refused_by_name(path, value, words, 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
 def test_a_custom_test_file_reaches_every_environment(env, tmp_path):
-    dataset = context(env, tmp_path, test_file="mine.json").catalog.get("two_stage.data.raw")
+    runtime = {"data_root": str(tmp_path), "test_file": "mine.json"}
+    with KedroSession.create(PROJECT, env=env, runtime_params=runtime) as session:
+        config = session._get_config_loader()["catalog"]
+    dataset = DataCatalog.from_config(config).get("two_stage.data.raw")
     assert dataset._names["test_file"] == "mine.json"
 
 
 @pytest.mark.parametrize("recipe", ["vla_regression", "vla_diffusion"])
 def test_published_values_of_the_vla_source_stand_in_its_environment(recipe, tmp_path):
     """Source document and upstream: 20 and 10 epochs, 1e-4, 5e-4, 1e-5, 4 x 8 on 4 GPUs."""
-    values = context("qwen2_5_vl_3b", tmp_path).params[recipe]
+    values = params_of("qwen2_5_vl_3b")[recipe]
     stages = [values[name]["train"] for name in ("stage1", "stage2")]
     assert [stage.epochs for stage in stages] == [20, 10]
     assert [stage.batch_size * stage.gradient_accumulation_steps for stage in stages] == [128] * 2

@@ -1,6 +1,7 @@
 """Every parameter that a YAML may state is read somewhere in the library."""
 
 import ast
+import functools
 import importlib
 import pkgutil
 from pathlib import Path
@@ -39,6 +40,7 @@ def param_models():
     return sorted(set(below(Params)), key=lambda model: model.__name__)
 
 
+@functools.cache
 def attributes_read():
     names = set()
     for module in pkgutil.walk_packages(aquatint.__path__, "aquatint."):

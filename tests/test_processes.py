@@ -72,7 +72,7 @@ def test_a_process_that_is_ended_from_outside_is_told():
 
 
 ABANDONED = """
-import os, sys, time
+import os, signal, sys, time
 from aquatint.processes import map_in_processes
 
 def wait(task):
@@ -80,6 +80,8 @@ def wait(task):
     time.sleep(120)
 
 if __name__ == "__main__":
+    # In case the tests run in the background of a shell, which ignores Ctrl-C there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     list(map_in_processes(wait, [0, 1], 2))
 """
 

@@ -17,6 +17,16 @@ def heads_spec(backbone, is_enhanced, **changes):
 
 
 @pytest.fixture(scope="session")
+def launch_on_pair(tmp_path_factory):
+    """As ``training.launch.launch``, on two ranks that all tests share."""
+    from rank_pair import RankPair
+
+    pair = RankPair(tmp_path_factory.mktemp("pair"))
+    yield pair
+    pair.stop()
+
+
+@pytest.fixture(scope="session")
 def plan_maker(backbone):
     from aquatint.params import OptimizerParams, StageParams
     from aquatint.training.retrieval_feed import BoundaryPlan

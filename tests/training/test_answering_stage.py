@@ -20,7 +20,6 @@ from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError
 from aquatint.training.dialogues import AnswerSamples, Dialogues
 from aquatint.training.image_use import evaluate_image_use
 from aquatint.training.inspection_evaluation import evaluate_answers
-from aquatint.training.launch import launch
 from aquatint.training.objective import Objective
 from aquatint.training.state import TrainingStateFolder
 from inspection_fixture import CLASS_MAP, NAMES, toy_data
@@ -263,7 +262,7 @@ def test_written_answers_have_no_probabilities_and_count_as_wrong_when_unreadabl
 @pytest.mark.slow
 @pytest.mark.parametrize(("batch_size", "accumulation"), [(5, 1), (1, 5)])
 def test_two_processes_tune_as_one_does(
-    batch_size, accumulation, inspection_data, run_params, tmp_path
+    batch_size, accumulation, inspection_data, run_params, tmp_path, launch_on_pair
 ):
     """With unequal shares of each batch, and with batches of less than a sample for each rank."""
     balance = Balance(True, False, False, "inverse_frequency", 0.999, None, None, "shuffled")
@@ -278,7 +277,7 @@ def test_two_processes_tune_as_one_does(
         run = run_params.model_copy(update={"num_processes": processes})
         folder = tmp_path / str(processes)
         arguments = (chosen, inspection_data, run, TrainingStateFolder(str(folder)))
-        histories.append(launch(train_answering, arguments, run, folder)[1])
+        histories.append(launch_on_pair(train_answering, arguments, run, folder)[1])
     for column in ("loss", "grad_norm", "val_macro_f1"):
         one, two = (history[column].to_numpy() for history in histories)
         assert two == pytest.approx(one, rel=1e-5, nan_ok=True), column

@@ -28,7 +28,6 @@ from aquatint.training.covt_stage import (
     restore_thoughts,
     train_thoughts,
 )
-from aquatint.training.launch import launch
 from aquatint.training.state import TrainingStateFolder
 from covt_fixture import IMAGE_PX, NUM_TOKENS, first_turns
 from killed import killed_after
@@ -303,7 +302,7 @@ def test_every_turn_is_used_and_may_see_the_ones_before(covt_data):
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_losses_of_one(covt_data, run_params, tmp_path):
+def test_two_processes_have_the_losses_of_one(covt_data, run_params, tmp_path, launch_on_pair):
     """The curriculum too: across a change of stage, with subsets of anchors in the last."""
     found = []
     for count, parallelism in ((1, "ddp"), (2, "ddp"), (2, "fsdp2")):
@@ -311,7 +310,7 @@ def test_two_processes_have_the_losses_of_one(covt_data, run_params, tmp_path):
         states = TrainingStateFolder(str(tmp_path / f"{count}-{parallelism}"))
         chosen = plan(max_steps=4, curriculum=Curriculum(0, 1, 2, 9), dropout=0.0)
         arguments = (chosen, covt_data, None, run, states)
-        found.append(launch(train_thoughts, arguments, run, tmp_path)[1])
+        found.append(launch_on_pair(train_thoughts, arguments, run, tmp_path)[1])
     names = [name for name in found[0] if name.startswith("loss")]
     for several in found[1:]:
         assert np.allclose(found[0][names], several[names], rtol=2e-3, atol=1e-5)

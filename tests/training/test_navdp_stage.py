@@ -22,7 +22,6 @@ from aquatint.metrics.trajectories import (
 from aquatint.models.teachers import TeacherSource
 from aquatint.params import OptimizerParams, StageParams
 from aquatint.training.checkpoint import CheckpointMismatchError
-from aquatint.training.launch import launch
 from aquatint.training.navdp_evaluation import FanRule, evaluate_fans, predict_fans
 from aquatint.training.navdp_planners import ExpertPlanner, LinePlanner, LoopRule, lines
 from aquatint.training.navdp_rollout import compare_pairs, fly_all
@@ -195,7 +194,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(data, run_params, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_losses_of_one(data, run_params, tmp_path):
+def test_two_processes_have_the_losses_of_one(data, run_params, tmp_path, launch_on_pair):
     """Also where the last batch of an epoch has one sample: the second process has none of it."""
     found = []
     for count in (1, 2):
@@ -205,7 +204,9 @@ def test_two_processes_have_the_losses_of_one(data, run_params, tmp_path):
         size = len(NavDpSamples(data, LABELS, Choice("train"))) - 1
         params = chosen.params.model_copy(update={"batch_size": size})
         chosen = dataclasses.replace(chosen, params=params)
-        found.append(launch(train_policy, (chosen, data, EYES, run, states), run, tmp_path)[1])
+        found.append(
+            launch_on_pair(train_policy, (chosen, data, EYES, run, states), run, tmp_path)[1]
+        )
     names = [name for name in found[0] if name.startswith(("loss", "grad", "val"))]
     assert len(found[0]) == 2
     assert np.allclose(found[0][names], found[1][names], rtol=1e-4, atol=1e-6, equal_nan=True)

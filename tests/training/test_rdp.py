@@ -17,7 +17,6 @@ from aquatint.training.imitation_evaluation import step_metrics
 from aquatint.training.imitation_policy import Sight
 from aquatint.training.imitation_rollout import Loop, roll_out_all
 from aquatint.training.imitation_samples import ForgetfulSamples, ImitationSamples
-from aquatint.training.launch import launch
 from aquatint.training.rdp_evaluation import follow_rdp
 from aquatint.training.rdp_samples import NoisySamples, RdpSamples, journey
 from aquatint.training.rdp_stage import (
@@ -178,14 +177,14 @@ def test_a_killed_training_goes_on_to_the_same_bits(data, trained, backbone, run
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_losses_of_one(data, backbone, run_params, tmp_path):
+def test_two_processes_have_the_losses_of_one(data, backbone, run_params, tmp_path, launch_on_pair):
     """Also where the last batch of an epoch has one flight: the second process has none of it."""
     found = []
     for count in (1, 2):
         run = run_params.model_copy(update={"num_processes": count})
         states = TrainingStateFolder(str(tmp_path / str(count)))
         arguments = (plan(epochs=1, batch_size=7), data, backbone, run, states)
-        found.append(launch(train_rdp, arguments, run, tmp_path)[1])
+        found.append(launch_on_pair(train_rdp, arguments, run, tmp_path)[1])
     names = [name for name in found[0] if name.startswith(("loss", "grad"))]
     assert len(found[0]) == 2
     assert np.allclose(found[0][names], found[1][names], rtol=1e-4, atol=1e-6)

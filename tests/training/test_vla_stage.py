@@ -9,7 +9,6 @@ import torch
 
 from aquatint.models.vl_reader import prompt_encoder, read_tokens, view_grid
 from aquatint.training.checkpoint import CheckpointMismatchError
-from aquatint.training.launch import launch
 from aquatint.training.state import TrainingStateFolder
 from aquatint.training.vla_export import (
     STAGE1_KEYS,
@@ -200,7 +199,9 @@ def test_a_training_that_was_cut_off_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_losses_of_one(trained, vla_data, run_params, tmp_path):
+def test_two_processes_have_the_losses_of_one(
+    trained, vla_data, run_params, tmp_path, launch_on_pair
+):
     """LoRA in the backbone and the noise of a diffusion; one parent, whoever trains on."""
     histories = []
     for count in (1, 2):
@@ -208,7 +209,7 @@ def test_two_processes_have_the_losses_of_one(trained, vla_data, run_params, tmp
         states = TrainingStateFolder(str(tmp_path / str(count)))
         plan = plan_of("stage2", "diffusion", epochs=1)
         arguments = plan, vla_data, run, states, trained["diffusion"][0]
-        histories.append(launch(train_vla, arguments, run, tmp_path)[1])
+        histories.append(launch_on_pair(train_vla, arguments, run, tmp_path)[1])
     names = [name for name in histories[0] if name.startswith(("loss", "grad", "val"))]
     assert len(histories[0]) > 1
     alone, shared = (history[names] for history in histories)

@@ -76,7 +76,7 @@ def retrieval_ranks(
         text_embeds: L2-normalised text embeddings, on the same device, shape (M, D).
         image_groups: Group of each image, integers, shape (N,).
         text_groups: Group of each text, integers, shape (M,).
-        block_size: Rows and columns of a block, which takes about 6 * block_size^2 bytes.
+        block_size: Rows and columns of a block, which takes about 8 * block_size^2 bytes.
 
     Returns:
         Ranks on the CPU; -1 for a query without a positive.
@@ -199,19 +199,22 @@ def _count_candidates(images: _Side, texts: _Side, block_size: int) -> None:
     tolerance = TIE_TOLERANCE * _largest_norm(images.embeds) * _largest_norm(texts.embeds)
     images.bound(tolerance)
     texts.bound(tolerance)
+    # Once: new memory is slow to touch.
+    products, room = images.embeds.new_empty(2, block_size, block_size)
     for rows in _blocks(0, len(images.groups), block_size):
         groups = images.groups[rows]
         for columns in _blocks(0, len(texts.groups), block_size):
-            similarity = images.embeds[rows] @ texts.embeds[columns].T
-            # Both sides are sorted, so only blocks whose ranges meet can hold a positive.
             others = texts.groups[columns]
+            similarity = products[: len(groups), : len(others)]
+            torch.mm(images.embeds[rows], texts.embeds[columns].T, out=similarity)
+            # Both sides are sorted, so only blocks whose ranges meet can hold a positive.
             if bool(groups[0] <= others[-1]) and bool(others[0] <= groups[-1]):
                 similarity.masked_fill_(groups[:, None] == others[None, :], -torch.inf)
-            _count(similarity, images, rows)
-            _count(similarity.T, texts, columns)
+            _count(similarity, images, rows, room)
+            _count(similarity.T, texts, columns, room.T)
 
 
-def _count(similarity: Tensor, side: _Side, rows: slice) -> None:
+def _count(similarity: Tensor, side: _Side, rows: slice, room: Tensor) -> None:
     low, high = side.low[rows], side.high[rows]
     if not similarity.is_cuda:
         # Few rows of a good model have any candidate of a block near their best positive; their
@@ -219,15 +222,18 @@ def _count(similarity: Tensor, side: _Side, rows: slice) -> None:
         near = torch.nonzero(similarity.amax(dim=1) >= low).flatten()
         if len(near) < len(low) // _FEW:
             if len(near):
-                counted = _above_plus_not_below(similarity[near], low[near], high[near])
+                counted = _above_plus_not_below(similarity[near], low[near], high[near], room)
                 side.above_plus_not_below[rows].index_add_(0, near, counted)
             return
-    side.above_plus_not_below[rows] += _above_plus_not_below(similarity, low, high)
+    side.above_plus_not_below[rows] += _above_plus_not_below(similarity, low, high, room)
 
 
-def _above_plus_not_below(similarity: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    above = torch.count_nonzero(similarity > high[:, None], dim=1)
-    return above + torch.count_nonzero(similarity >= low[:, None], dim=1)
+def _above_plus_not_below(similarity: Tensor, low: Tensor, high: Tensor, room: Tensor) -> Tensor:
+    # Into floats, not booleans: torch compares five times as fast on a CPU, and sums them too.
+    found = room[: similarity.shape[0], : similarity.shape[1]]
+    above = torch.gt(similarity, high[:, None], out=found).sum(dim=1)
+    not_below = torch.ge(similarity, low[:, None], out=found).sum(dim=1)
+    return (above + not_below).long()
 
 
 def _largest_norm(embeds: Tensor) -> float:
