@@ -3,10 +3,11 @@
 Run with ``make bench``. On random Qwen2.5-VLs for images of 64 px (the pocket's, 96 wide with 2
 blocks a tower, and one 768 wide with 12): a stage-1 epoch from the cache against one that runs the
 frozen backbone in every step, with equal losses. With the pocket's: one hour of 650 Hz sensor data
-cut into windows once, against decoding the file for each window; a decision of the diffusion expert
-with 10 DDIM steps, against 100 DDPM steps and the regression. CPU seconds, one thread, medians of
-alternating rounds. For Qwen2.5-VL-3B and the published policy the arithmetic of both is counted,
-block by block with random weights: an estimate, not a run.
+cut into windows once, against decoding the file for each window; a step of the diffusion expert
+whose condition is read once for four draws, or for each; its decision with 10 DDIM steps, against
+100 DDPM steps and the regression. CPU seconds, one thread, medians of alternating rounds. For
+Qwen2.5-VL-3B and the published policy the arithmetic of both is counted, block by block with random
+weights: an estimate, not a run.
 """
 
 import statistics
@@ -22,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from aquatint.data.sensor_files import read_sensor_rows
 from aquatint.data.sensor_windows import cut_window, window_rows
 from aquatint.models.architectures import require_architecture
+from aquatint.models.fusion import Condition
 from aquatint.models.pocket import qwen_config, random_qwen, train_tokenizer
 from aquatint.models.qwen_vl import encode_views
 from aquatint.models.vl_reader import PromptEncoder, ViewGrid, read_tokens
@@ -31,7 +33,7 @@ BATCH, ROUNDS, WIDTH, EDGE_PX = 32, 3, 96, 64
 # Width, blocks a tower, samples of an epoch.
 BACKBONES = ((WIDTH, 2, 256), (768, 12, 64))
 HOUR_S, SENSOR_HZ, WINDOW, ACTION_HZ = 3600, 650, 65, 10
-DECODED_WINDOWS, TOKENS = 6, 50
+DECODED_WINDOWS, TOKENS, DRAWS = 6, 50, 4
 KIND = require_architecture("qwen2_5_vl")
 MARKS = (KIND.image_start, KIND.image_token, KIND.image_end)
 TEXT = "Fly to the red pad and face north."
@@ -227,6 +229,37 @@ def bench_windows() -> None:
               f"{1000 * single:.0f} ms, ratio {single * len(spans) / seconds:.0f}")  # fmt: skip
 
 
+def bench_draws() -> None:
+    """A step of the expert for several chunks of each sample, their condition read once."""
+    torch.manual_seed(0)
+    expert = policy("diffusion", TOKENS).action_expert.expert
+    memory = torch.randn(BATCH, 1 + TOKENS, 128)
+    condition = Condition(memory[:, 0], memory, torch.zeros(memory.shape[:2], dtype=torch.bool))
+    repeated = Condition(
+        *(part.repeat_interleave(DRAWS, 0)
+          for part in (condition.summary, condition.memory, condition.is_pad))
+    )  # fmt: skip
+    noisy, steps = torch.randn(BATCH * DRAWS, 8, 7), torch.randint(100, (BATCH * DRAWS,))
+
+    def step(given: Condition) -> torch.Tensor:
+        expert.zero_grad()
+        found = expert(given, noisy, steps)
+        found.square().mean().backward()
+        return found.detach()
+
+    once, each = [], []
+    for _ in range(4 * ROUNDS):
+        seconds, found = cpu_seconds(lambda: step(condition))
+        once.append(seconds)
+        seconds, expected = cpu_seconds(lambda: step(repeated))
+        each.append(seconds)
+    if not torch.allclose(found, expected, atol=1e-5):
+        raise SystemExit("Chunks must not depend on how often their condition is read.")
+    fast, slow = (1000 * statistics.median(times[1:]) for times in (once, each))
+    print(f"a step of the expert, {BATCH} samples with {DRAWS} draws each: condition read once "
+          f"{fast:.0f} ms, for each draw {slow:.0f} ms, ratio {slow / fast:.1f}")  # fmt: skip
+
+
 def bench_decision() -> None:
     batch = {
         "tokens": torch.randn(1, TOKENS, WIDTH),
@@ -255,4 +288,5 @@ if __name__ == "__main__":
         bench_cache(*sizes)
     estimate_3b()
     bench_windows()
+    bench_draws()
     bench_decision()

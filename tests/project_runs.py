@@ -58,6 +58,13 @@ def open_catalog(data_root):
         return DataCatalog.from_config(session._get_config_loader()["catalog"])
 
 
+def open_whole_catalog(data_root):
+    """As ``open_catalog``, with the parameters of all recipes."""
+    bootstrap_project(PROJECT)
+    with _open_session(data_root) as session:
+        return session.load_context().catalog
+
+
 def _open_session(data_root):
     return KedroSession.create(PROJECT, env="test", runtime_params={"data_root": str(data_root)})
 
@@ -66,9 +73,7 @@ def call_node(data_root, pipeline, name):
     """Call one node on what lies below ``data_root`` and return its outputs, saving nothing."""
     from kedro.framework.project import pipelines
 
-    bootstrap_project(PROJECT)
-    with _open_session(data_root) as session:
-        catalog = session.load_context().catalog
+    catalog = open_whole_catalog(data_root)
     [node] = [n for n in pipelines[pipeline].nodes if n.name.rpartition(".")[2] == name]
     given = node._inputs.items()
     return node.func(**{argument: catalog.load(dataset) for argument, dataset in given})

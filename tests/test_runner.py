@@ -142,7 +142,10 @@ def test_ctrl_c_ends_nodes_and_processes_that_wait_for_one_without_a_trace(tmp_p
     signs = tmp_path / "a_runs", tmp_path / "b_runs"
 
     def interrupt_and_wait():
-        time.sleep(1)  # the other process has finished its node by then, and waits
+        deadline = time.monotonic() + PATIENCE
+        while not (tmp_path / "b").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.5)  # the other process has told of its node by then, and waits
         os.kill(os.getppid(), signal.SIGINT)
         time.sleep(PATIENCE)
 

@@ -107,7 +107,7 @@ class NodeWorkers:
             if worker.node:
                 logger.warning("Stopping %s.", worker.node.name)
                 worker.process.terminate()
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(ConnectionError):
                 worker.pipe.send(None)
         for worker in self._workers:
             worker.process.join()
@@ -121,7 +121,8 @@ class NodeWorkers:
         """Let a free process run a node; a new one if none is free."""
         worker = next((w for w in self._workers if w.node is None), None) or self._fork()
         worker.node = node
-        worker.pipe.send((node.name, worker.written))
+        with contextlib.suppress(ConnectionError):  # a signal has ended it, as ``wait`` finds out
+            worker.pipe.send((node.name, worker.written))
         worker.written = []
 
     def wait(self) -> list[tuple[Node, Exception | None]]:
@@ -148,14 +149,14 @@ class NodeWorkers:
         ours, theirs = context.Pipe()
         process = context.Process(target=self._serve, args=(theirs, os.getpid()))
         # A signal that arrives before the process has handlers of its own waits for them.
+        worker = _Worker(process, ours)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             process.start()
+            self._workers.append(worker)  # known before a signal can be handed on
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
-        worker = _Worker(process, ours)
-        self._workers.append(worker)
         return worker
 
     def _finish(self, worker: _Worker) -> tuple[Node, Exception | None] | None:
@@ -164,7 +165,7 @@ class NodeWorkers:
         try:
             has_failed, notes = worker.pipe.recv()
             error = _receive_error(worker.pipe) if has_failed else None
-        except EOFError:
+        except (EOFError, ConnectionError):
             self._workers.remove(worker)
             worker.process.join()
             if self.stopped_by:

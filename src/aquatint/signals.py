@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the one place where handlers are installed and put back."""
+"""Ctrl-C and SIGTERM: handlers that are put back afterwards."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def by_pil(content: bytes) -> np.ndarray:
     ids=["jpeg", "420", "444", "progressive", "grey", "cmyk", "png", "palette", "webp"],
 )
 def test_a_decoded_image_is_what_pil_gives(content, tmp_path):
-    assert np.array_equal(decode_image(content, tmp_path / "x"), by_pil(content))
+    assert np.array_equal(decode_image(content, tmp_path / "x")[..., :3], by_pil(content))
 
 
 def test_a_jpeg_that_was_cut_off_is_refused_by_name(tmp_path):

@@ -68,12 +68,13 @@ def test_parameters_are_typed_where_kedro_can_see_it(recipe, node):
 
 @pytest.mark.parametrize(
     "recipe",
-    [r for r in RECIPES if f"{r}.data.raw" in PIPELINES[r].inputs()
-     and any("train" in node.tags for node in PIPELINES[r].nodes)],
+    ["two_stage", "inspection", "covt", "cma", "system2", "dual_system", "vla_regression",
+     "vla_diffusion"],
 )  # fmt: skip
 def test_a_backbone_need_not_wait_for_the_data(recipe):
     """A node that takes nothing else lets a pocket backbone be built while raw data are read."""
     given = {name for name in PIPELINES[recipe].inputs() if name.endswith("backbone")}
+    assert given
     first = {frozenset(node.inputs) for node in PIPELINES[recipe].nodes}
     assert {frozenset({name}) for name in given} <= first
 

@@ -8,7 +8,7 @@ import pytest
 
 from aquatint import provenance
 from aquatint.pipeline_registry import register_pipelines
-from project_runs import PROJECT, open_catalog, run_project
+from project_runs import PROJECT, open_catalog, open_whole_catalog, run_project
 
 pytestmark = pytest.mark.slow
 TWO_STAGE = register_pipelines()["two_stage"]
@@ -151,14 +151,14 @@ def test_a_record_tells_what_was_loaded_and_not_what_lies_there_later(root):
     from project_runs import PROJECT
 
     assert PROJECT.exists()
-    catalog = open_catalog(root)
+    catalog = open_whole_catalog(root)
     node = next(node for node in TWO_STAGE.nodes if node.name.endswith("train_stage1"))
     provenance = Provenance(TWO_STAGE, catalog)
     inputs = [name for name in node.inputs if not name.startswith("params:")]
     loaded = {name: provenance.input_record(name) for name in inputs}
     before = provenance.record("two_stage.stage1.checkpoint", node, loaded)["fingerprint"]
     run_project(root, tags=["split"], two_stage={"data": {"split": {"seed": 1}}})
-    later = Provenance(TWO_STAGE, open_catalog(root))
+    later = Provenance(TWO_STAGE, open_whole_catalog(root))
     after = later.record("two_stage.stage1.checkpoint", node, loaded)["fingerprint"]
     assert before == after
     renewed = {name: later.input_record(name) for name in inputs}

@@ -19,7 +19,7 @@ from aquatint.storage import is_complete, publish_folder
 from aquatint.training.work_order import find_function, name_function, read_value, write_value
 from aquatint.training.worker import _die_with_parent
 
-PATIENCE_S = 120
+PATIENCE_S = 600
 
 
 class RankPair:

@@ -200,7 +200,8 @@ def _count_candidates(images: _Side, texts: _Side, block_size: int) -> None:
     images.bound(tolerance)
     texts.bound(tolerance)
     # Once: new memory is slow to touch.
-    products, room = images.embeds.new_empty(2, block_size, block_size)
+    sizes = (min(block_size, len(side.groups)) for side in (images, texts))
+    products, room = images.embeds.new_empty(2, *sizes)
     for rows in _blocks(0, len(images.groups), block_size):
         groups = images.groups[rows]
         for columns in _blocks(0, len(texts.groups), block_size):
@@ -230,6 +231,7 @@ def _count(similarity: Tensor, side: _Side, rows: slice, room: Tensor) -> None:
 
 def _above_plus_not_below(similarity: Tensor, low: Tensor, high: Tensor, room: Tensor) -> Tensor:
     # Into floats, not booleans: torch compares five times as fast on a CPU, and sums them too.
+    # Exact: a block that fits into memory has fewer than 2^23 columns.
     found = room[: similarity.shape[0], : similarity.shape[1]]
     above = torch.gt(similarity, high[:, None], out=found).sum(dim=1)
     not_below = torch.ge(similarity, low[:, None], out=found).sum(dim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -103,7 +104,8 @@ class DiffusionExpert(nn.Module):
 
     References:
         Published expert of Najongs/Insertion_VLA, 57.9 M parameters. Differs: positions of the
-        horizon are told apart; without them the network could not say which step comes first.
+        horizon are told apart; without them the network could not say which step comes first. The
+        condition's tokens do not look at the chunk.
     """
 
     def __init__(  # noqa: PLR0913 - flat arguments, each one a size
@@ -122,6 +124,7 @@ class DiffusionExpert(nn.Module):
         self._time_width = time_width
         self.action = nn.Linear(action_width, width)
         self.time = nn.Sequential(nn.Linear(time_width, width), nn.SiLU(), nn.Linear(width, width))
+        # A name of its own, so that weights from before the condition was read once do not load.
         self.step_codes = nn.Parameter(0.02 * torch.randn(1, horizon, width))
         block = PrefixBlock(
             width, num_heads, feedforward_width, dropout, "gelu", batch_first=True, norm_first=True
@@ -139,11 +142,9 @@ class DiffusionExpert(nn.Module):
         """Read the condition's further tokens, once for all that is drawn behind it."""
         states, is_pad = condition.memory[:, 1:], condition.is_pad[:, 1:]
         kept: list[tuple[Tensor, Tensor]] = []
-        for block in self._blocks:
-            query, key, value = block.project(states)
-            kept.append((key, value))
-            if len(kept) < len(self._blocks):  # nobody looks at the last block's result
-                states = block.finish(states, query, key, value, ~is_pad[:, None, None])
+        for block in self.encoder.layers:
+            states, *seen = block(states, ~is_pad[:, None, None])
+            kept.append((seen[0], seen[1]))
         keys, values = zip(*kept, strict=True)
         return Memory(condition.summary, keys, values, is_pad)
 
@@ -170,50 +171,47 @@ class DiffusionExpert(nn.Module):
         own = own.repeat_interleave(horizon, 0).repeat_interleave(horizon, 1)
         common = ~memory.is_pad[:, None].expand(-1, len(own), -1)
         visible = torch.cat([common, own.expand(num_samples, -1, -1)], -1)[:, None]
-        for block, seen_keys, seen_values in zip(
-            self._blocks, memory.keys, memory.values, strict=True
-        ):
-            query, key, value = block.project(states)
-            keys, values = torch.cat([seen_keys, key], 2), torch.cat([seen_values, value], 2)
-            states = block.finish(states, query, keys, values, visible)
+        for block, *seen in zip(self.encoder.layers, memory.keys, memory.values, strict=True):
+            states, _, _ = block(states, visible, seen)
         return self.head(states).view(num_chunks, horizon, -1)
-
-    @property
-    def _blocks(self) -> list[PrefixBlock]:
-        return list(self.encoder.layers)
 
 
 class PrefixBlock(nn.TransformerEncoderLayer):
-    """A transformer block whose keys and values others may have computed."""
+    """A transformer block that first normalises, with keys and values of a prefix beside its own.
 
-    def project(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value of normalised states (B, T, D), each (B, heads, T, D / heads)."""
+    All its weights are used in ``forward``, which FSDP2 needs.
+    """
+
+    def forward(  # type: ignore[override] # another mask, and what is seen besides
+        self, states: Tensor, visible: Tensor, seen: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Attend, add, and run the inner layer.
+
+        Args:
+            states: Shape (B, T, D).
+            visible: Which keys a query sees, those of ``seen`` first, shape (B, 1, T or 1, S + T).
+            seen: Keys and values of a prefix, each of shape (B, heads, S, D / heads); or none.
+
+        Returns:
+            New states, and the keys and values of ``states``.
+        """
         attention = self.self_attn
         found = F.linear(self.norm1(states), attention.in_proj_weight, attention.in_proj_bias)
         query, key, value = (
             part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
             for part in found.chunk(3, -1)
         )
-        return query, key, value
-
-    def finish(
-        self, states: Tensor, query: Tensor, key: Tensor, value: Tensor, visible: Tensor
-    ) -> Tensor:
-        """Attend, add, and run the inner layer.
-
-        Args:
-            states: What the queries were made of, shape (B, T, D).
-            query: Shape (B, heads, T, D / heads).
-            key: Shape (B, heads, S, D / heads).
-            value: The same.
-            visible: Which keys a query sees, shape (B, 1, T or 1, S).
-        """
-        attention = self.self_attn
+        keys, values = (
+            (torch.cat([before, own], 2) for before, own in zip(seen, (key, value), strict=True))
+            if seen
+            else (key, value)
+        )
         dropout = attention.dropout if self.training else 0.0
-        found = F.scaled_dot_product_attention(query, key, value, visible, dropout)
+        found = F.scaled_dot_product_attention(query, keys, values, visible, dropout)
         states = states + self.dropout1(attention.out_proj(found.transpose(1, 2).flatten(2)))
         inner = self.linear1(self.norm2(states))
-        return states + self.dropout2(self.linear2(self.dropout(self.activation(inner))))
+        states = states + self.dropout2(self.linear2(self.dropout(self.activation(inner))))
+        return states, key, value
 
 
 def sinusoidal_code(timesteps: Tensor, width: int) -> Tensor:

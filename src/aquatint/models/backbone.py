@@ -74,7 +74,7 @@ class Backbone:
 
     @property
     def card(self) -> dict[str, Any]:
-        """What it is, for reports: name, digest, architecture, types, sizes, stored parameters."""
+        """What it is, for whoever looks at a run: name, digest, types, sizes, stored parameters."""
         config = self.load_config()
         text, vision = config.text_config, config.vision_config
         return {
@@ -88,8 +88,8 @@ class Backbone:
             "text_width": text.hidden_size,
             "num_text_blocks": text.num_hidden_layers,
             "vocab_size": text.vocab_size,
-            # Names of Qwen's vision towers, then of InternVL's.
             "num_vision_blocks": getattr(vision, "depth", None) or vision.num_hidden_layers,
+            # The hidden_size of Qwen2-VL's tower is that of the language model.
             "vision_width": getattr(vision, "embed_dim", None) or vision.hidden_size,
         }
 
