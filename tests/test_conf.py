@@ -43,7 +43,7 @@ def context(env, tmp_path, **params):
 @functools.cache
 def params_of(env):
     """Parameters of an environment as they stand; to read and check them takes most of a second."""
-    return context(env, "data").params
+    return context(env, "/nowhere").params
 
 
 def test_there_are_the_environments_that_the_docs_name():
@@ -54,7 +54,7 @@ def test_there_are_the_environments_that_the_docs_name():
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
-def test_parameters_fit_their_models(env, tmp_path):
+def test_parameters_fit_their_models(env):
     values = params_of(env)
     assert values["two_stage"]["stage2"]["train"].epochs >= 1
     assert values["run"].num_threads >= 1
@@ -116,7 +116,7 @@ def test_a_wrong_parameter_is_refused_by_name(path, value, words, tmp_path):
         context("test", tmp_path, two_stage=nested).params  # noqa: B018 - validated on access
 
 
-def test_published_values_of_the_source_stand_in_its_environment(tmp_path):
+def test_published_values_of_the_source_stand_in_its_environment():
     """Source document: stage 1 is 3 epochs, 5e-5, batch 6; stage 2 is 5, 1e-5, 4."""
     values = params_of("internvl3_1b")["two_stage"]
     stages = [values[name]["train"] for name in ("stage1", "stage2")]
@@ -128,7 +128,7 @@ def test_published_values_of_the_source_stand_in_its_environment(tmp_path):
 
 
 @pytest.mark.parametrize("env", ["qwen2_vl_2b", "qwen2_vl_7b"])
-def test_published_values_of_the_inspection_source_stand_in_its_environment(env, tmp_path):
+def test_published_values_of_the_inspection_source_stand_in_its_environment(env):
     """Source document and upstream: 3 epochs, 2e-4, 1 x 4, rank 16, alpha 32, dropout 0.1."""
     train = params_of(env)["inspection"]["finetune"]["train"]
     assert (train.epochs, train.optimizer.learning_rate) == (3, 2e-4)
@@ -138,7 +138,7 @@ def test_published_values_of_the_inspection_source_stand_in_its_environment(env,
     assert params_of(env)["run"].save_state_every_steps == 100
 
 
-def test_published_values_of_covt_stand_in_its_environment(tmp_path):
+def test_published_values_of_covt_stand_in_its_environment():
     """Upstream: 6000 steps, then 10000 with stages at 0, 3000, 6000 and anchors until 8000."""
     values = params_of("qwen2_5_vl_7b")["covt"]
     first, second = (values[name]["train"] for name in ("stage1", "stage234"))
@@ -155,7 +155,7 @@ def test_published_values_of_covt_stand_in_its_environment(tmp_path):
     assert values["visual_models"].pairs == (("sam", 8), ("depth", 4), ("dino", 4))
 
 
-def test_base_keeps_the_published_shares_of_steps(tmp_path):
+def test_base_keeps_the_published_shares_of_steps():
     values = params_of("base")["covt"]
     first, second = (values[name]["train"] for name in ("stage1", "stage234"))
     shares = [value / second.max_steps for value in second.curriculum.model_dump().values()]
@@ -209,7 +209,7 @@ def test_a_custom_test_file_reaches_every_environment(env, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", ["vla_regression", "vla_diffusion"])
-def test_published_values_of_the_vla_source_stand_in_its_environment(recipe, tmp_path):
+def test_published_values_of_the_vla_source_stand_in_its_environment(recipe):
     """Source document and upstream: 20 and 10 epochs, 1e-4, 5e-4, 1e-5, 4 x 8 on 4 GPUs."""
     values = params_of("qwen2_5_vl_3b")[recipe]
     stages = [values[name]["train"] for name in ("stage1", "stage2")]
