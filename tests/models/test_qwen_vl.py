@@ -222,6 +222,16 @@ def test_an_unknown_architecture_is_refused():
         require_architecture("llava")
 
 
+def test_its_card_says_what_the_model_is(any_qwen):
+    """Qwen2-VL and Qwen2.5-VL name the width and the depth of their towers in different ways."""
+    card, model = any_qwen.card, any_qwen.load()
+    visual = model.model.visual
+    assert card["num_vision_blocks"] == len(visual.blocks)
+    assert card["vision_width"] == visual.patch_embed.proj.out_channels
+    assert card["text_width"] == model.config.text_config.hidden_size
+    assert card["num_parameters"] == sum(p.numel() for p in model.parameters())
+
+
 def test_patches_by_a_product_are_those_of_the_convolution(any_qwen):
     visual = any_qwen.load().model.visual
     edge = visual.config.patch_size
