@@ -55,6 +55,7 @@ def open_catalog(data_root):
     """Datasets of the test environment below ``data_root``; no parameters: three times faster."""
     bootstrap_project(PROJECT)
     with _open_session(data_root) as session:
+        # The loader with its arguments of settings.py; a context would read all parameters too.
         return DataCatalog.from_config(session._get_config_loader()["catalog"])
 
 

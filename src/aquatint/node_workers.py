@@ -148,8 +148,8 @@ class NodeWorkers:
         context = multiprocessing.get_context("fork")
         ours, theirs = context.Pipe()
         process = context.Process(target=self._serve, args=(theirs, os.getpid()))
-        # A signal that arrives before the process has handlers of its own waits for them.
         worker = _Worker(process, ours)
+        # A signal that arrives before the process has handlers of its own waits for them.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             process.start()

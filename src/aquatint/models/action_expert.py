@@ -143,8 +143,8 @@ class DiffusionExpert(nn.Module):
         states, is_pad = condition.memory[:, 1:], condition.is_pad[:, 1:]
         kept: list[tuple[Tensor, Tensor]] = []
         for block in self.encoder.layers:
-            states, *seen = block(states, ~is_pad[:, None, None])
-            kept.append((seen[0], seen[1]))
+            states, key, value = block(states, ~is_pad[:, None, None])
+            kept.append((key, value))
         keys, values = zip(*kept, strict=True)
         return Memory(condition.summary, keys, values, is_pad)
 
@@ -201,11 +201,9 @@ class PrefixBlock(nn.TransformerEncoderLayer):
             part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
             for part in found.chunk(3, -1)
         )
-        keys, values = (
-            (torch.cat([before, own], 2) for before, own in zip(seen, (key, value), strict=True))
-            if seen
-            else (key, value)
-        )
+        keys, values = key, value
+        if seen:
+            keys, values = torch.cat([seen[0], key], 2), torch.cat([seen[1], value], 2)
         dropout = attention.dropout if self.training else 0.0
         found = F.scaled_dot_product_attention(query, keys, values, visible, dropout)
         states = states + self.dropout1(attention.out_proj(found.transpose(1, 2).flatten(2)))
