@@ -26,6 +26,7 @@ LossName = (
         "spatial",
         "caption",
         "words",
+        "asked",
         "answer",
         "next_token",
         "action",

@@ -97,7 +97,7 @@ def test_a_packed_memory_comes_back_and_a_long_one_is_refused(navigator):
 
 @pytest.mark.parametrize(
     ("backend", "prediction_type"),
-    [*((backend, "epsilon") for backend in BACKENDS), ("navdp_async", "sample")],
+    [(backend, said) for backend in BACKENDS for said in ("epsilon", "sample")],
 )
 def test_every_backend_learns_eight_samples_by_heart(backend, prediction_type, navigator):
     generator = torch.Generator().manual_seed(1)
@@ -154,6 +154,21 @@ def test_the_goal_is_as_loud_as_the_pictures_beside_it():
     latents, pairs = torch.randn(8, 4, 32), torch.randn(8, 2, 4, 16, 16)
     norms = system1("navdp_async").condition(latents, pairs).detach().norm(dim=2).mean(0)
     assert float(norms[0]) == pytest.approx(float(norms[1:].mean()), rel=0.2)
+
+
+def test_pictures_do_not_drown_the_goal_that_every_block_is_told():
+    """The gates of what is looked at are closed at first: what is told is all that arrives."""
+    decoder = system1("nextdit_async").decoder
+    noisy, timesteps = torch.randn(2, HORIZON, 3), torch.tensor([5, 900])
+    goal, pictures = 0.1 * torch.randn(2, 4, 32), 10 * torch.randn(2, 4, 32)
+
+    def change(goal_after, pictures_after):
+        before = decoder(noisy, timesteps, torch.cat([goal, pictures], 1))
+        after = decoder(noisy, timesteps, torch.cat([goal_after, pictures_after], 1))
+        return float((after - before).detach().norm())
+
+    of_goal, of_pictures = change(goal.flip(0), pictures), change(goal, pictures.flip(0))
+    assert 0.3 < of_goal / of_pictures < 3
 
 
 def test_padded_frames_reach_no_weight_and_an_empty_batch_costs_nothing(navigator):

@@ -35,3 +35,27 @@ def test_the_true_velocity_leads_back_to_the_sample():
     assert torch.allclose(found, clean, atol=1e-5)
     assert asked[0] == pytest.approx(999), "begins where training sees pure noise"
     assert len(asked) == 10
+
+
+@pytest.mark.parametrize("num_steps", [1, 10])
+def test_true_clean_samples_lead_back_as_the_velocity_does(num_steps):
+    flow = FlowMatching(1000, num_steps, prediction_type="sample")
+    clean, noise = torch.randn(2, 3, 8, 3).unbind(0)
+    assert torch.equal(flow.target(clean, noise), clean)
+    found = flow.sample(lambda noisy, timesteps: clean, noise)
+    assert torch.allclose(found, clean, atol=1e-5)
+
+
+def test_a_clean_sample_and_its_velocity_are_the_same_step():
+    """What a network says at one noise level moves the sample alike, said either way."""
+    clean, noise = torch.randn(2, 3, 8, 3).unbind(0)
+    by_sample = FlowMatching(1000, 10, prediction_type="sample")
+
+    def say(noisy, timesteps):
+        return clean + 0.1 * noisy  # depends on the noise, as a network does
+
+    def velocity(noisy, timesteps):
+        share = ((timesteps + 1) / 1000).reshape(-1, 1, 1)
+        return (noisy - say(noisy, timesteps)) / share
+
+    assert torch.allclose(by_sample.sample(say, noise), FLOW.sample(velocity, noise), atol=1e-5)

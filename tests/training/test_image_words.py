@@ -15,7 +15,13 @@ from aquatint.training.captioning import (
     Dialogue,
     captioning_losses,
 )
-from aquatint.training.image_words import UNKNOWN, ImageWords, WordReader, first_token_ids
+from aquatint.training.image_words import (
+    UNKNOWN,
+    AskedReader,
+    ImageWords,
+    WordReader,
+    first_token_ids,
+)
 
 ARCHITECTURE = ARCHITECTURES["qwen2_5_vl"]
 WORDS = ("red", "blue")
@@ -71,6 +77,68 @@ def test_a_model_learns_which_word_lies_where(tokenizer):
     assert float(losses["words"].detach()) < 0.1 * first
 
 
+def test_the_loss_of_what_is_asked_for_is_the_cross_entropy_over_image_tokens():
+    reader = AskedReader(2)
+    with torch.no_grad():
+        reader.head.weight[:] = torch.tensor([[1.0, 0.0]])
+        reader.head.bias[:] = 0.0
+    # Scaled to a mean square of 1: +-sqrt(2) in the first channel.
+    states = torch.tensor([[[3.0, 0.0], [-5.0, 0.0]], [[0.0, 1.0], [0.0, 7.0]]])
+    root, half = torch.tensor(2.0).sqrt(), torch.log(torch.tensor(2.0))
+    expected = (2 * torch.nn.functional.softplus(-root) + 2 * half) / 2
+    assert torch.allclose(reader.loss(states, torch.tensor([0, 1])), expected, atol=1e-4)
+
+
+@pytest.fixture
+def asking(tokenizer):
+    """Two fields side by side in each image, and a question for one of them; four image tokens."""
+    colors = {"red": (200, 30, 30), "blue": (30, 30, 200)}
+    left_and_right = [("red", "blue"), ("blue", "red")]
+    pixels = np.zeros((2, 24, 24, 3), dtype=np.uint8)
+    for image, sides in zip(pixels, left_and_right, strict=True):
+        image[:, :12], image[:, 12:] = colors[sides[0]], colors[sides[1]]
+    kind = ARCHITECTURE
+    marks = kind.image_start + kind.image_token + kind.image_end
+    dialogues = [
+        [Dialogue(f" {color} {marks}", "a", True, (), sides.index(color)) for color in colors]
+        for sides in left_and_right
+    ]
+    images = CaptionedImages(pixels, [["a field"]] * 2, dialogues, dialogue_share=1.0)
+    return CaptioningSamples(images, tokenizer, 4, 40, 0, ARCHITECTURE)
+
+
+def test_a_model_learns_which_image_token_is_asked_for(tokenizer, asking):
+    sizes = {"width": 32, "num_blocks": 2, "image_size_px": 24, "patch_size_px": 6}
+    model = random_qwen(ARCHITECTURE, qwen_config(ARCHITECTURE, **sizes, tokenizer=tokenizer), 0)
+    wrapper = CaptioningModel(model, *ARCHITECTURE.image_statistics, reads_asked=True)
+    optimizer = torch.optim.AdamW(wrapper.parameters(), lr=3e-3)
+    for step in range(200):
+        # Another draw of questions in each step.
+        batch = asking.batch(torch.tensor([0, 1] * (4 + step % 3)))
+        loss = captioning_losses(wrapper, batch)["asked"]
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(wrapper.parameters(), 1.0)
+        optimizer.step()
+    # Without the question, one of two tokens at best: 2 ln 2.
+    assert float(loss.detach()) < 1.0
+
+
+def test_documents_that_ask_for_nothing_add_no_loss(tokenizer):
+    pixels = np.zeros((2, 24, 24, 3), dtype=np.uint8)
+    samples = CaptioningSamples(
+        CaptionedImages(pixels, [["a field"]] * 2), tokenizer, 4, 40, 0, ARCHITECTURE
+    )
+    sizes = {"width": 32, "num_blocks": 1, "image_size_px": 24, "patch_size_px": 6}
+    model = random_qwen(ARCHITECTURE, qwen_config(ARCHITECTURE, **sizes, tokenizer=tokenizer), 0)
+    wrapper = CaptioningModel(model, *ARCHITECTURE.image_statistics, reads_asked=True)
+    batch = samples.batch(torch.tensor([0, 1]))
+    assert batch["asked"].tolist() == [UNKNOWN, UNKNOWN]
+    loss = captioning_losses(wrapper, batch)["asked"]
+    assert float(loss.detach()) == 0
+    assert loss.requires_grad
+
+
 def test_all_that_a_dialogue_answers_is_learned_and_nothing_it_gives(tokenizer):
     further = [("<|im_start|>user\nblue", " a field"), (" red", " a")]
     dialogue = Dialogue("a red", "field", True, further)
@@ -115,4 +183,6 @@ def test_a_weight_of_zero_leaves_the_address_as_it_was():
     )  # fmt: skip
     plain = pocket_digest(PocketRecipe(**sizes))
     assert pocket_digest(PocketRecipe(**sizes, word_weight=0.0)) == plain
+    assert pocket_digest(PocketRecipe(**sizes, asked_weight=0.0)) == plain
     assert pocket_digest(PocketRecipe(**sizes, word_weight=0.3)) != plain
+    assert pocket_digest(PocketRecipe(**sizes, asked_weight=0.3)) != plain

@@ -33,8 +33,9 @@ def pocket_digest(recipe: PocketRecipe) -> str:
     # Left out at their defaults: the address of a model that was built before them stays.
     later = {"architecture": "internvl", "num_inspections": 0, "num_flights": 0,
              "num_visual_questions": 0, "weight_scale": 1.0, "num_pointings": 0,
-             "rope_theta": 1e4, "word_weight": 0.0, "num_key_value_heads": 0,
-             "num_vision_blocks": 0, "mrope_section": (4, 6, 6)}  # fmt: skip
+             "rope_theta": 1e4, "word_weight": 0.0, "asked_weight": 0.0,
+             "num_key_value_heads": 0, "num_vision_blocks": 0,
+             "mrope_section": (4, 6, 6)}  # fmt: skip
     content = {key: v for key, v in asdict(recipe).items() if later.get(key, ...) != v}
     if recipe.architecture != "internvl":
         # Sums of another order than those of transformers' convolution.
@@ -156,7 +157,9 @@ def _train_captioning(
         architecture,
     )
     word_ids = first_token_ids(images.words.words, tokenizer) if images.words else []
-    wrapper = CaptioningModel(model, *architecture.image_statistics, word_ids)
+    wrapper = CaptioningModel(
+        model, *architecture.image_statistics, word_ids, reads_asked=recipe.asked_weight > 0
+    )
     names = [name for name, _ in wrapper.named_parameters()]
     params = StageParams(
         epochs=recipe.epochs,
@@ -164,7 +167,11 @@ def _train_captioning(
         optimizer=OptimizerParams(
             learning_rate=recipe.learning_rate, weight_decay=0.01, warmup_fraction=0.05
         ),
-        loss_weights={"caption": 1.0, **({"words": recipe.word_weight} if word_ids else {})},
+        loss_weights={
+            "caption": 1.0,
+            **({"words": recipe.word_weight} if word_ids else {}),
+            **({"asked": recipe.asked_weight} if recipe.asked_weight else {}),
+        },
     )
     run = RunParams(
         seed=recipe.seed,

@@ -121,8 +121,15 @@ def _pointings(
         others = rng.permutation([other for other in said if other != color]).tolist()
         further = [(f" {other}", f" {said[other]}.") for other in others]
         first = (user_turn(_OTHERS) + further[0][0], further[0][1])
-        dialogues.append(Dialogue(question, said[color], True, [first, *further[1:]]))
+        asked = _cell_of(places[color], recipe)
+        dialogues.append(Dialogue(question, said[color], True, [first, *further[1:]], asked))
     return dialogues
+
+
+def _cell_of(place: tuple[int, int], recipe: PocketRecipe) -> int:
+    """Image token in whose area a pixel lies, counted row by row."""
+    row, column = (at * _num_cells(recipe) // recipe.image_size_px for at in place)
+    return row * _num_cells(recipe) + column
 
 
 def _describe(places: dict[str, Any]) -> str:

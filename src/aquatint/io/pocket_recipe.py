@@ -36,6 +36,8 @@ class PocketRecipe:
         word_weight: Weight of the loss by which each image token learns which words lie in its
             area; 0 leaves it out. For worlds that say so (``num_visual_questions``,
             ``num_pointings``).
+        asked_weight: Weight of the loss by which image tokens learn whether a question in front of
+            the image asks for what lies in their area; 0 leaves it out. For ``num_pointings``.
         num_key_value_heads: Of the language model; 0 for a third of its heads, at least one.
         num_vision_blocks: Blocks of the vision tower; 0 for ``num_blocks``.
         mrope_section: Channels of half a head's width that turn with a token's time, row and
@@ -64,6 +66,7 @@ class PocketRecipe:
     num_pointings: int = 0
     rope_theta: float = 1e4
     word_weight: float = 0.0
+    asked_weight: float = 0.0
     num_key_value_heads: int = 0
     num_vision_blocks: int = 0
     mrope_section: tuple[int, ...] = (4, 6, 6)

@@ -95,9 +95,10 @@ class System1(nn.Module):
         num_train_timesteps: Of flow matching.
         num_inference_steps: Of its sampler.
         num_diffusion_timesteps: Of DDPM.
-        prediction_type: What NavDP's decoder says: ``epsilon``, the noise, or ``sample``, the clean
-            trajectory. From the noise it learns the shape of ways long before their goal, for what
-            is left of a way under most of 20 noise levels says enough of it.
+        prediction_type: What the decoder says: ``sample``, the clean trajectory, or ``epsilon``,
+            with the noise in it: the noise itself (DDPM) or the velocity (flow matching). From the
+            noise it learns the shape of ways long before their goal, for what is left of a way
+            under most noise levels says enough of it.
     """
 
     def __init__(  # noqa: PLR0913 - flat arguments, each one a size
@@ -153,11 +154,16 @@ class System1(nn.Module):
             self.decoder = TrajectoryNextDit(
                 width=width,
                 condition_width=width,
+                token_groups=[num_latents, num_seen] if sees else [num_latents],
                 horizon=horizon,
                 num_blocks=num_blocks,
                 num_heads=num_heads,
             )
-            self.process = FlowMatching(num_train_timesteps, num_inference_steps)
+            self.process = FlowMatching(
+                num_train_timesteps,
+                num_inference_steps,
+                "sample" if prediction_type == "sample" else "velocity",
+            )
 
     @property
     def sees_pictures(self) -> bool:

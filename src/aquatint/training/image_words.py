@@ -1,9 +1,13 @@
-"""Which words lie in the area of each image token: how a small model learns to see in minutes.
+"""What lies in the area of each image token: how a small model learns to see in minutes.
 
 Captions alone say what an image shows and leave open where. A model of a million weights then reads
 the usual words off the text for thousands of steps before it looks. Told what lies in each area, as
 a detector's grid is, its image tokens come to lie beside the words' own embeddings, where attention
 from a word finds them.
+
+What a question asks for is found the same way. A question in front of the image is seen by every
+image token; told which of them is meant, they learn to compare what they hold with what is asked
+for, and the answer behind them has one marked token to look at, not several.
 """
 
 from __future__ import annotations
@@ -70,6 +74,33 @@ class WordReader(nn.Module):
         ).sum(-1)
         is_known = (targets != UNKNOWN).all(-1)
         return (losses * is_known).sum() / is_known.sum().clamp(min=1)
+
+
+class AskedReader(nn.Module):
+    """Read off image tokens, early in the language model, which of them a question asks for.
+
+    Args:
+        width: Width of the language model.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(width)
+        self.head = nn.Linear(width, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.constant_(self.head.bias, _FIRST_BIAS)
+
+    def loss(self, states: Tensor, cells: Tensor) -> Tensor:
+        """Binary cross-entropy in nats, summed over image tokens, mean over questions.
+
+        Args:
+            states: Hidden states of the image tokens behind each question, shape (B, tokens, D).
+            cells: Number of the image token that is asked for, shape (B,), counted from 0.
+        """
+        logits = self.head(self.norm(states))[..., 0]
+        targets = F.one_hot(cells, states.shape[1]).to(logits.dtype)
+        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(-1)
+        return losses.mean()
 
 
 def first_token_ids(words: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:
