@@ -6,7 +6,7 @@ import torch
 from aquatint.models.dual_system import DualSystem, Memory, remember
 from aquatint.models.navigator import NavigationModel, parameters_by_part
 from aquatint.models.qwen_vl import embed_with_images, rope_positions
-from aquatint.models.system1 import BACKENDS, System1
+from aquatint.models.system1 import BACKENDS, PairMemory, System1
 from aquatint.training.dual_memory import memory_shape, pack_memory, unpack_memory
 from aquatint.training.dual_stage import trajectory_losses
 
@@ -154,6 +154,19 @@ def test_the_goal_is_as_loud_as_the_pictures_beside_it():
     latents, pairs = torch.randn(8, 4, 32), torch.randn(8, 2, 4, 16, 16)
     norms = system1("navdp_async").condition(latents, pairs).detach().norm(dim=2).mean(0)
     assert float(norms[0]) == pytest.approx(float(norms[1:].mean()), rel=0.2)
+
+
+def test_a_pair_is_shown_as_it_is_or_by_what_has_changed():
+    pairs = torch.randn(2, 2, 3, 16, 16)
+    memories = {}
+    for shows_change in (False, True):
+        torch.manual_seed(0)
+        sizes = {**PICTURES, "width": 32, "num_heads": 2, "shows_change": shows_change}
+        memories[shows_change] = PairMemory(channels=3, **sizes)
+    changed = pairs.clone()
+    changed[:, 0] -= pairs[:, 1]
+    assert torch.allclose(memories[True](pairs), memories[False](changed))
+    assert not torch.allclose(memories[True](pairs), memories[False](pairs))
 
 
 def test_pictures_do_not_drown_the_goal_that_every_block_is_told():

@@ -9,13 +9,14 @@ import torch
 from aquatint.data.trajectory_targets import TargetRule
 from aquatint.features.cache import FeatureStore
 from aquatint.models.dual_system import remember
-from aquatint.training.checkpoint import Checkpoint
+from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError
 from aquatint.training.dual_memory import (
     MemoryStyle,
     cache_memories,
     compared_samples,
     remember_turns,
 )
+from aquatint.training.dual_stage import restore_dual
 from aquatint.training.navigation_dialogues import DialogueWriter, FrameStyle
 from aquatint.training.navigation_samples import NavigationData, NavigationDialogues
 from aquatint.training.system2_stage import restore_system2
@@ -96,3 +97,10 @@ def test_a_sample_that_is_not_remembered_is_an_error(data):
     without = replace(data, keys=data.keys.assign(key="0" * 64))
     with pytest.raises(ValueError, match="not in the feature cache"):
         TrajectorySamples(without, "train", False, 1, 0)
+
+
+def test_a_system_1_of_an_earlier_version_is_refused(navigation_backbone, run_params):
+    """Its tensors would fit, and mean something else."""
+    earlier = Checkpoint({}, {"backend": "nextdit", "system2": ""})
+    with pytest.raises(CheckpointMismatchError, match="version 2, got 1"):
+        restore_dual(navigation_backbone, Checkpoint({}, {}), earlier, run_params)

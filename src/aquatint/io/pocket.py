@@ -48,9 +48,10 @@ def pocket_digest(recipe: PocketRecipe) -> str:
         content["visual_questions"] = QUESTION_VERSION
     if recipe.num_pointings:
         from aquatint.data.navigation_prompts import TEMPLATE_VERSION
+        from aquatint.io.pocket_questions import POINTINGS_VERSION
         from aquatint.world.pad_views import FORMAT_VERSION as PAD_VERSION
 
-        content["pointings"] = [PAD_VERSION, TEMPLATE_VERSION]
+        content["pointings"] = [PAD_VERSION, TEMPLATE_VERSION, POINTINGS_VERSION]
     return fingerprint({**content, "build": _BUILD_VERSION, "world": FORMAT_VERSION})
 
 

@@ -14,6 +14,8 @@ _QUESTION_SHARE = 0.1
 # Of documents about pads: the others describe the aerial world.
 _POINTING_SHARE = 0.95
 _OTHERS = "And the others?"
+# Part of the address of a backbone that points: raise it when its questions change.
+POINTINGS_VERSION = 2
 
 
 def with_questions(pixels: list[Any], texts: list[list[str]], recipe: PocketRecipe) -> Any:  # noqa: ANN401
@@ -104,7 +106,8 @@ def _pointings(
     """Ask for each pad that is seen; the places of the others are told behind the answer.
 
     Each behind its own color, in any order: there a small model learns to find a word's place in
-    the image some hundred steps before it can do so from a question in front of the image.
+    the image some hundred steps before it can do so from a question in front of the image. Of the
+    colors that are not seen one is asked for; of the others there is nothing more to learn.
     """
     from aquatint.data.navigation_prompts import CONJUNCTIONS, user_turn, write_pixel
     from aquatint.training.captioning import Dialogue
@@ -118,7 +121,10 @@ def _pointings(
     for color in (color for color, place in places.items() if place is not None):
         words = CONJUNCTIONS[(number + len(dialogues)) % len(CONJUNCTIONS)]
         question = user_turn(f"{words} this view. Point to the {color} pad and stop. {marks}")
-        others = rng.permutation([other for other in said if other != color]).tolist()
+        seen = [other for other, place in places.items() if place is not None and other != color]
+        unseen = [other for other, place in places.items() if place is None]
+        one = [str(rng.choice(unseen))] if unseen else []
+        others = rng.permutation([*seen, *one]).tolist()
         further = [(f" {other}", f" {said[other]}.") for other in others]
         first = (user_turn(_OTHERS) + further[0][0], further[0][1])
         asked = _cell_of(places[color], recipe)

@@ -33,6 +33,9 @@ class PairMemory(nn.Module):
         num_memory_blocks: Blocks over both pictures.
         num_heads: Heads of each.
         num_queries: Tokens that are kept.
+        shows_change: Whether the first picture is shown as what has changed since, the difference
+            of both. A small encoder that sees each picture by itself cannot tell how far they lie
+            apart, and with it how much of the way is left.
     """
 
     def __init__(  # noqa: PLR0913 - flat arguments, each one a size
@@ -46,8 +49,10 @@ class PairMemory(nn.Module):
         num_memory_blocks: int,
         num_heads: int,
         num_queries: int,
+        shows_change: bool = False,
     ) -> None:
         super().__init__()
+        self._shows_change = shows_change
         self.encoder = PatchEncoder(
             channels=channels,
             size_px=size_px,
@@ -71,6 +76,9 @@ class PairMemory(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Read pairs (B, 2, C, S, S) into tokens (B, Q, D)."""
+        if self._shows_change:
+            goal, now = pictures.unbind(1)
+            pictures = torch.stack([goal - now, now], 1)
         tokens = self.encoder(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
         seen = self.memory(tokens.flatten(1, 2) + self.places)
         return self.norm(self.reader(self.queries.expand(len(pictures), -1, -1), seen))

@@ -28,6 +28,8 @@ from aquatint.training.trajectory_samples import TrajectoryData, TrajectorySampl
 
 _STATISTICS_SAMPLES = 256
 _STATISTICS_BATCH = 32
+# Of the specification: raise it where the same tensors would mean another System 1.
+_SPEC_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ def _checkpoint(
 def dual_spec(plan: DualPlan, data: TrajectoryData, system2: Checkpoint) -> dict[str, Any]:
     """What rebuilds a dual system, and says what its trajectories mean."""
     return {
+        "version": _SPEC_VERSION,
         "backend": plan.backend,
         "num_latents": plan.num_latents,
         "sizes": dict(plan.sizes),
@@ -207,8 +210,15 @@ def restore_dual(
             what a further training of System 2 alone does to its latents.
 
     Raises:
-        CheckpointMismatchError: If names or shapes differ, or System 2 is another one.
+        CheckpointMismatchError: If names or shapes differ, or System 2 is another one, or the
+            checkpoint was written by a version to which its tensors meant something else.
     """
+    if checkpoint.spec.get("version") != _SPEC_VERSION:
+        raise CheckpointMismatchError(
+            f"A System 1 must be of version {_SPEC_VERSION}, got "
+            f"{checkpoint.spec.get('version', 1)}: an earlier one read its goal and said its "
+            "trajectories in another way. Train the dual system again."
+        )
     if checkpoint.spec["system2"] != system2.digest and not allows_other:
         raise CheckpointMismatchError(
             f"This System 1 was trained with System 2 {checkpoint.spec['system2'][:12]}, and is "

@@ -66,10 +66,11 @@ class System1Params(StageParams):
     num_encoder_blocks: PositiveInt  # over single pictures
     num_memory_blocks: PositiveInt  # over both, and of their reader
     num_queries: PositiveInt  # tokens that pictures are read into
+    shows_change: bool  # of a pair: what has changed since the goal was set, beside what is seen now
     num_train_timesteps: PositiveInt  # of flow matching
     num_inference_steps: PositiveInt
     num_diffusion_timesteps: PositiveInt  # of DDPM
-    prediction_type: Literal["epsilon", "sample"]  # of DDPM: noise, or clean trajectories
+    prediction_type: Literal["epsilon", "sample"]  # noise (flows: velocity), or clean trajectories
     num_val: PositiveInt
     num_samples: PositiveInt  # trajectories that are sampled and averaged
     # Frames of a sample that a step shows to what sees pictures: the goal's own, and others drawn
@@ -92,6 +93,7 @@ class System1Params(StageParams):
                 "num_encoder_blocks": self.num_encoder_blocks,
                 "num_memory_blocks": self.num_memory_blocks,
                 "num_queries": self.num_queries,
+                "shows_change": self.shows_change,
             },
         }
 
