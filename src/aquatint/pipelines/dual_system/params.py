@@ -66,7 +66,7 @@ class System1Params(StageParams):
     num_encoder_blocks: PositiveInt  # over single pictures
     num_memory_blocks: PositiveInt  # over both, and of their reader
     num_queries: PositiveInt  # tokens that pictures are read into
-    shows_change: bool  # of a pair: what has changed since the goal was set, beside what is seen now
+    shows_change: bool  # what has changed since the goal was set, in place of what was seen there
     num_train_timesteps: PositiveInt  # of flow matching
     num_inference_steps: PositiveInt
     num_diffusion_timesteps: PositiveInt  # of DDPM
