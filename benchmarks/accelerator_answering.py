@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from accelerator_measuring import Run, Way, time_extraction
 from accelerator_models import RandomBackbone, Size, write_backbone
-from accelerator_training import SEED, Settings, Task, compile_blocks, train_here, train_there
+from accelerator_training import (
+    SEED,
+    Settings,
+    Task,
+    Variant,
+    compile_blocks,
+    train_here,
+    train_there,
+)
 from aquatint.features.cache import FeatureCache, FeatureStore, build_cache
 from aquatint.features.frozen import Encoding
 from aquatint.features.views import ViewEncoder
@@ -152,24 +160,23 @@ class Answering:
             ],
         ]
 
-    def train_variant(self, precision: str, attention: str, is_compiled: bool) -> Run:
+    def train_variant(self, variant: Variant) -> Run:
         """Train LoRA in another way than the table's."""
-        backbone = replace(self.backbone, dtype=precision, attention=attention)
-        settings = self.settings._replace(precision=precision)
-        return self.train_lora(backbone, settings, is_compiled)
+        backbone = replace(self.backbone, dtype=variant.precision, attention=variant.attention)
+        settings = self.settings._replace(precision=variant.precision, is_counted=False)
+        return self._train_lora(backbone, settings, variant.compile_backend)
 
-    def train_lora(
-        self,
-        backbone: RandomBackbone | None = None,
-        settings: Settings | None = None,
-        is_compiled: bool = False,
-    ) -> Run:
+    def train_lora(self) -> Run:
         """Train as ``train_answering`` does, from cached features."""
-        settings = settings or self.settings
+        return self._train_lora(self.backbone, self.settings)
+
+    def _train_lora(
+        self, backbone: RandomBackbone, settings: Settings, compile_backend: str = ""
+    ) -> Run:
         spec = {"lora": LORA, "class_map": {}, "has_head": False}
-        model, groups = build_answering(backbone or self.backbone, spec, settings.run)
-        if is_compiled:
-            compile_blocks(model.backbone.model.language_model)
+        model, groups = build_answering(backbone, spec, settings.run)
+        if compile_backend:
+            compile_blocks(model.backbone.model.language_model, compile_backend)
         return train_here(model, groups, self._task(AnswerLosses()), settings)
 
     def train_full(self) -> Run:

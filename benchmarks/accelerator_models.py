@@ -131,9 +131,9 @@ def _text_ids(tokenizer: Any) -> dict[str, Any]:
 
 
 def pocket_internvl_config(tokenizer: Any) -> PreTrainedConfig:
-    """The smallest that shows everything: four blocks, of which two can stay closed."""
+    """The smallest that shows everything: three blocks, of which one can stay closed."""
     return internvl_config(
-        width=96, num_blocks=4, image_size_px=64, patch_size_px=8, tokenizer=tokenizer
+        width=96, num_blocks=3, image_size_px=64, patch_size_px=8, tokenizer=tokenizer
     )
 
 
@@ -150,8 +150,8 @@ SIZES = {
     ),
     "qwen2_vl_2b": (Size("Qwen2-VL-2B", QWEN, qwen2_vl_2b_config, 448, 16, 104, 8, 32, 128),),
     "pocket": (
-        Size("pocket InternVL", INTERNVL, pocket_internvl_config, 64, 8, 24, 8, 16, 36),
-        Size("pocket Qwen2-VL", QWEN, pocket_qwen_config, 112, 4, 24, 4, 8, 16),
+        Size("pocket InternVL", INTERNVL, pocket_internvl_config, 64, 8, 24, 4, 8, 18),
+        Size("pocket Qwen2-VL", QWEN, pocket_qwen_config, 112, 4, 24, 4, 8, 8),
     ),
 }
 

@@ -8,8 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from accelerator_measuring import Run, Way, time_extraction
-from accelerator_models import WORDS, RandomBackbone, Size, write_backbone
-from accelerator_training import Settings, Task, compile_blocks, train_here, train_there
+from accelerator_models import WORDS, Size, write_backbone
+from accelerator_training import (
+    Settings,
+    Task,
+    Variant,
+    compile_blocks,
+    train_here,
+    train_there,
+)
 from aquatint.features.boundary import HiddenStates, cache_hidden_states
 from aquatint.features.boundary_costs import FrozenInputs
 from aquatint.features.cache import FeatureCache, FeatureStore, build_cache
@@ -103,26 +110,20 @@ class Retrieval:
             groups.append(ways)
         return groups
 
-    def train_variant(self, precision: str, attention: str, is_compiled: bool) -> Run:
+    def train_variant(self, variant: Variant) -> Run:
         """Train LoRA in all blocks in another way than the table's."""
-        backbone = replace(self.backbone, dtype=precision, attention=attention)
+        backbone = replace(self.backbone, dtype=variant.precision, attention=variant.attention)
         stage = Stage("lora", self.backbone.sizes.num_text_blocks, self.size.batch)
-        settings = self.settings._replace(precision=precision)
-        return self.train(stage, LIVE, backbone, settings, is_compiled)
+        settings = self.settings._replace(precision=variant.precision, is_counted=False)
+        model, groups = build_model(backbone, self._spec(stage))
+        if variant.compile_backend:
+            compile_blocks(model.backbone, variant.compile_backend)
+        return train_here(model, groups, self._task(stage, LIVE), settings)
 
-    def train(
-        self,
-        stage: Stage,
-        entry: Entry,
-        backbone: RandomBackbone | None = None,
-        settings: Settings | None = None,
-        is_compiled: bool = False,
-    ) -> Run:
+    def train(self, stage: Stage, entry: Entry) -> Run:
         """Train a stage by the project's loop, its inputs entering the backbone at ``entry``."""
-        model, groups = build_model(backbone or self.backbone, self._spec(stage))
-        if is_compiled:
-            compile_blocks(model.backbone)
-        return train_here(model, groups, self._task(stage, entry), settings or self.settings)
+        model, groups = build_model(self.backbone, self._spec(stage))
+        return train_here(model, groups, self._task(stage, entry), self.settings)
 
     def train_by_trainer(self, stage: Stage) -> Run:
         """Train the same module, LoRA by peft in it, from pixels by Trainer."""

@@ -20,6 +20,20 @@ from aquatint.training.state import HISTORY
 RATE, BETAS, SEED = 1e-4, (0.9, 0.999), 0
 
 
+class Variant(NamedTuple):
+    """How LoRA in all blocks trains.
+
+    Attributes:
+        precision: Of the forward pass, and of frozen weights.
+        attention: Implementation, by transformers' name.
+        compile_backend: Backend of torch.compile; empty for none.
+    """
+
+    precision: str
+    attention: str = "sdpa"
+    compile_backend: str = ""
+
+
 class Settings(NamedTuple):
     """What all trainings of a call have in common.
 
@@ -29,6 +43,7 @@ class Settings(NamedTuple):
         num_warmup: Steps before the measured ones.
         num_steps: Measured steps.
         num_threads: CPU threads.
+        is_counted: Whether the operations of the first step are counted.
     """
 
     device: str
@@ -36,11 +51,12 @@ class Settings(NamedTuple):
     num_warmup: int
     num_steps: int
     num_threads: int
+    is_counted: bool = True
 
     @property
     def clock(self) -> StepClock:
         """A new clock for one training."""
-        return StepClock(self.device, self.num_warmup, self.num_steps)
+        return StepClock(self.device, self.num_warmup, self.num_steps, self.is_counted)
 
     @property
     def run(self) -> RunParams:
@@ -214,9 +230,9 @@ def trainer_arguments(
     )
 
 
-def compile_blocks(model: nn.Module) -> None:
+def compile_blocks(model: nn.Module, backend: str) -> None:
     """Compile each transformer block in place; blocks of one kind share what is generated."""
     for module in list(model.modules()):
         if isinstance(module, nn.ModuleList):
             for block in module:
-                block.compile()
+                block.compile(backend=backend)
