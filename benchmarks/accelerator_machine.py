@@ -12,22 +12,18 @@ import peft
 import torch
 import transformers
 
-# Dense bfloat16 on tensor cores with sums in float32, in TFLOP/s, from NVIDIA's data sheets (the
-# GeForce ones from its white papers); sheets that state sparse rates alone are halved. The first
-# pattern in a device's name counts.
+# Dense bfloat16 on tensor cores with sums in float32, in TFLOP/s, as NVIDIA's data sheets (of the
+# GeForce its white paper) state it; where they state sparse rates alone, half of those. Variants
+# under like names have other clocks, and are left out.
 PEAK_TFLOPS = (
     (r"\bB200\b", 2250.0),
-    (r"\bH[12]00 NVL\b", 835.5),
+    (r"\bH[12]00\b(?! (NVL|PCIe))", 989.5),
     (r"\bH100 PCIe\b", 756.5),
-    (r"\bH[12]00\b", 989.5),
     (r"\bA100\b", 312.0),
     (r"\bA40\b", 149.7),
-    (r"\bA10\b", 125.0),
     (r"\bL40S\b", 362.05),
     (r"\bL40\b", 181.05),
-    (r"\bL4\b", 121.0),
-    (r"\bRTX 4090\b", 165.2),
-    (r"\bRTX 3090\b", 71.0),
+    (r"\bRTX 4090$", 165.2),
 )
 
 

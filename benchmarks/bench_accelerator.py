@@ -4,14 +4,17 @@ InternVL3-1B (retrieval, both stages) and Qwen2-VL-2B (answers), with random wei
 device. Each row runs the project's own stage: ``features``, ``training.fit`` and the losses of the
 recipes. Trainer takes the same steps with the same batches, rates and clipping, from pixels in
 every step, for it has no caches. Medians of alternating rounds behind a warm-up, and the losses of
-all ways of a task are compared.
+all ways of a task are compared: a difference beyond the tolerance ends the script with an error.
+The answering stage keeps no hidden states, so that its last two blocks are no row, and no recipe
+opens its language model in full: that row is the same loop with all of its weights in float32.
 
     python benchmarks/bench_accelerator.py [--size internvl3_1b|qwen2_vl_2b|pocket] [--json PATH]
 
 Operations are counted by torch in one whole step, forward and backward: matrix products,
 convolutions and attention (causal attention in full, recomputed scores included), whatever really
 runs; so gradients of frozen weights and what a cache spares are not in them. MFU is that by the
-dense bfloat16 peak of the device. Without a GPU nothing is measured, but for ``--size pocket
+dense bfloat16 peak of the device. Memory is what torch allocated at most in the measured steps, on
+a CPU the whole process. A way that fails is a row with the first line of its error. Without a GPU nothing is measured, but for ``--size pocket
 --device cpu``, which shows that all of it runs. ``--describe`` counts parameters and ends.
 """
 

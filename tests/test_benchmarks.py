@@ -54,7 +54,9 @@ def test_without_an_accelerator_nothing_is_measured(bench, monkeypatch, capsys):
         ("NVIDIA H100 PCIe", 756.5),
         ("NVIDIA A100-SXM4-80GB", 312.0),
         ("NVIDIA L40S", 362.05),
-        ("NVIDIA A10G", None),
+        ("NVIDIA H200 NVL", None),
+        ("NVIDIA GeForce RTX 4090", 165.2),
+        ("NVIDIA GeForce RTX 4090 D", None),
         ("NVIDIA GeForce GTX 1080", None),
     ],
 )
