@@ -14,8 +14,10 @@ Operations are counted by torch in one whole step, forward and backward: matrix 
 convolutions and attention (causal attention in full, recomputed scores included), whatever really
 runs; so gradients of frozen weights and what a cache spares are not in them. MFU is that by the
 dense bfloat16 peak of the device. Memory is what torch allocated at most in the measured steps, on
-a CPU the whole process. A way that fails is a row with the first line of its error. Without a GPU nothing is measured, but for ``--size pocket
---device cpu``, which shows that all of it runs. ``--describe`` counts parameters and ends.
+a CPU the whole process. A way that fails is a row with the first line of its error.
+
+Without a GPU nothing is measured, but for ``--size pocket --device cpu``, which shows that all of
+it runs. ``--describe`` counts parameters and ends.
 """
 
 import argparse
