@@ -91,6 +91,18 @@ def test_cached_features_give_the_logits_of_the_plain_forward(images, any_qwen):
     assert not torch.allclose(model.lm_head(flat)[mask.bool()], plain[mask.bool()], atol=1e-4)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_positions_lie_where_their_tokens_are(any_qwen):
+    model = any_qwen.load()
+    ids, mask = dialogue(any_qwen, 6)
+    grid = torch.tensor([[1, 4, 6]]).expand(len(ids), 3)
+    here = rope_positions(model, ids, mask, grid)
+    there = rope_positions(model.to("cuda"), ids.cuda(), mask.cuda(), grid.cuda())
+    assert there.is_cuda
+    assert torch.equal(there.cpu(), here)
+
+
 def test_features_must_fill_their_places(qwen_backbone):
     model = qwen_backbone.load()
     ids, _ = dialogue(qwen_backbone, 6)

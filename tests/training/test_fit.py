@@ -8,7 +8,7 @@ from torch import nn
 
 from aquatint.params import OptimizerParams, RunParams, StageParams
 from aquatint.training.fit import NonFiniteLossError, epoch_order, fit, warn_of_idle_ranks
-from aquatint.training.freezing import FreezingError
+from aquatint.training.freezing import FreezingError, tensor_digests
 from aquatint.training.loop import Loop
 from aquatint.training.objective import Objective, Opening
 from aquatint.training.state import HISTORY
@@ -201,6 +201,18 @@ def test_a_frozen_tensor_that_moves_is_an_error(tmp_path, run_params):
 
     with pytest.raises(FreezingError, match="first.weight"):
         fit(net, Objective(Rows(), losses), opening, params(), run_params, tmp_path)
+
+
+def test_digests_in_parts_see_what_a_digest_of_the_whole_sees(monkeypatch):
+    net = make_net()
+    whole = tensor_digests(net)
+    monkeypatch.setattr("aquatint.training.freezing._NUMBERS_AT_ONCE", 5)
+    assert tensor_digests(net) == whole
+    with torch.no_grad():
+        # Two numbers that lie in different parts.
+        net.first.weight.view(-1)[[1, 17]] = net.first.weight.view(-1)[[17, 1]]
+    changed = tensor_digests(net)
+    assert {name for name in whole if changed[name] != whole[name]} == {"first.weight"}
 
 
 def test_a_trainable_tensor_that_no_loss_reaches_is_an_error(tmp_path, run_params):

@@ -112,14 +112,15 @@ def rope_positions(
     Returns:
         Temporal, height and width position of each token, shape (3, B, T).
     """
-    is_image = (input_ids == model.config.image_token_id).int()
+    # On the CPU: row by row it looks at single numbers, and would wait for a GPU at each of them.
+    ids = input_ids.cpu()
     found: tuple[Tensor, Any] = model.model.get_rope_index(
-        input_ids,
-        mm_token_type_ids=is_image,
-        image_grid_thw=grids if len(grids) else None,
-        attention_mask=attention_mask,
+        ids,
+        mm_token_type_ids=(ids == model.config.image_token_id).int(),
+        image_grid_thw=grids.cpu() if len(grids) else None,
+        attention_mask=attention_mask.cpu(),
     )
-    return found[0]
+    return found[0].to(input_ids.device)
 
 
 def embed_with_images(model: PreTrainedModel, input_ids: Tensor, features: Tensor) -> Tensor:

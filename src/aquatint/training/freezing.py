@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ from aquatint.collective import any_rank, local
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+# Numbers that are digested at once.
+_NUMBERS_AT_ONCE = 2**24
 
 
 class FreezingError(RuntimeError):
@@ -48,17 +52,30 @@ def tensor_digests(model: nn.Module) -> dict[str, int]:
 def _digest(tensor: torch.Tensor) -> int:
     import torch
 
-    # A small tensor leaves some ranks with an empty shard.
-    return int(torch.hash_tensor(_bits(tensor)).item()) if tensor.numel() else 0
+    # Part by part: the integers of a large embedding would need twenty times its own memory.
+    parts = _integers(tensor).split(_NUMBERS_AT_ONCE)
+    digest = 0
+    for start, part in zip(itertools.count(0, _NUMBERS_AT_ONCE), parts, strict=False):
+        # A small tensor leaves some ranks with an empty shard.
+        if len(part):
+            digest ^= int(torch.hash_tensor(_weighted(part, start)).item())
+    return digest
 
 
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor's bits weighted by position: a plain xor would miss swapped elements."""
+def _integers(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor's bits as integers of its own size, shape (N,)."""
     import torch
 
     integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
-    bits = tensor.contiguous().view(integer).flatten().to(torch.int64)
-    return bits * (2 * torch.arange(bits.numel(), device=bits.device) + 1)
+    return tensor.contiguous().view(integer).flatten()
+
+
+def _weighted(integers: torch.Tensor, start: int) -> torch.Tensor:
+    """Integers weighted by position: a plain xor would miss swapped elements."""
+    import torch
+
+    positions = torch.arange(start, start + len(integers), device=integers.device)
+    return integers.to(torch.int64) * (2 * positions + 1)
 
 
 def check_frozen(before: Mapping[str, int], model: nn.Module) -> None:
