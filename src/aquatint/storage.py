@@ -9,6 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,12 @@ def publish_folder(
     try:
         temporary.mkdir(parents=True)
         write(temporary)
-        content = {**(manifest or {}), "files": describe_files(temporary)}
+        # The disk takes the files while their checksums are computed.
+        with ThreadPoolExecutor(max_workers=1) as syncing:
+            synced = syncing.submit(_sync_all, list(temporary.rglob("*")))
+            content = {**(manifest or {}), "files": describe_files(temporary)}
+            synced.result()
         _write_bytes(temporary / MANIFEST, json.dumps(content, indent=1).encode())
-        for path in temporary.rglob("*"):
-            _sync(path)
         temporary.rename(final)
         _sync(final.parent)
     except OSError as error:
@@ -147,6 +150,11 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_all(paths: list[Path]) -> None:
+    for path in paths:
+        _sync(path)
 
 
 def _explained(error: OSError, final: Path) -> OSError:

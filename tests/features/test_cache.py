@@ -1,10 +1,12 @@
 """The content-addressed cache: computed once, resumable, bounded, checked."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from aquatint.features import cache as cache_module
 from aquatint.features.cache import STORED_AXES, FeatureStore, build_cache
 from aquatint.storage import DamagedArtefactError
 
@@ -107,6 +109,54 @@ def test_a_missing_sample_is_counted(store):
     reader = build_cache(store, {"a": 1}, keys(2), Squares()).open()
     with pytest.raises(DamagedArtefactError, match="1 of 2 samples"):
         reader.places(["key0", "nowhere"])
+
+
+def test_a_shard_is_written_while_the_next_is_computed_and_no_more_than_one(store, monkeypatch):
+    second_begun, done, publish = threading.Event(), [], cache_module.publish_folder
+
+    def publish_late(*arguments):
+        overlapped = second_begun.wait(10)
+        publish(*arguments)
+        done.append(overlapped)
+
+    done_before = {}
+
+    def compute(positions):
+        done_before[positions[0]] = len(done)
+        if positions[0] == 2:
+            second_begun.set()
+        return np.array(positions, dtype=np.float32)[:, None]
+
+    monkeypatch.setattr(cache_module, "publish_folder", publish_late)
+    reader = build_cache(store, {"a": 1}, keys(8), compute, shard_size=2).open()
+    assert done == [True] * 4
+    assert done_before[4] >= 1
+    assert done_before[6] >= 2
+    assert reader.read(reader.places(keys(8)))[:, 0].tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("failing", [0, 3], ids=["first", "last"])
+def test_a_shard_that_cannot_be_written_stops_the_building(store, monkeypatch, failing):
+    publish, calls = cache_module.publish_folder, []
+
+    def fail_once(*arguments):
+        calls.append(arguments)
+        if len(calls) == failing + 1:
+            raise OSError(28, "the disk is full")
+        publish(*arguments)
+
+    monkeypatch.setattr(cache_module, "publish_folder", fail_once)
+    with pytest.raises(OSError, match="the disk is full"):
+        build_cache(store, {"a": 1}, keys(8), Squares(), shard_size=2)
+    again = Squares()
+    build_cache(store, {"a": 1}, keys(8), again, shard_size=2)
+    assert again.asked[0] == 2 * failing
+
+
+def test_rows_without_axes_are_read_too(store):
+    cache = build_cache(store, {"a": 1}, keys(3), lambda rows: np.array(rows, dtype=np.int64))
+    reader = cache.open()
+    assert reader.read(reader.places(["key2", "key1"])).tolist() == [2, 1]
 
 
 def test_wrong_row_counts_are_refused(store):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from aquatint.features.images import decode_image, load_image
+from aquatint.features.cache import FeatureStore
+from aquatint.features.images import cache_pixels, decode_image, load_image, resize_pixels
 from aquatint.models.pixels import PixelNormalizer
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (37, 50, 3), np.uint8)
@@ -53,6 +54,27 @@ def test_a_jpeg_that_was_cut_off_is_refused_by_name(tmp_path):
 def test_another_format_is_refused(tmp_path):
     with pytest.raises(OSError, match="cannot identify"):
         decode_image(encoded(file_format="GIF"), tmp_path / "x.gif")
+
+
+@pytest.mark.parametrize("num_channels", [3, 4])
+def test_resized_pixels_are_those_of_separate_planes(num_channels):
+    pixels = np.random.default_rng(2).integers(0, 255, (75, 101, num_channels), np.uint8)
+    planes = torch.from_numpy(pixels[..., :3].transpose(2, 0, 1).copy())[None]
+    expected = torch.nn.functional.interpolate(planes, (24, 24), mode="bicubic", antialias=True)
+    found = resize_pixels(pixels, 24)
+    assert found.shape == (24, 24, 3)
+    assert np.array_equal(found.transpose(2, 0, 1), expected[0].numpy())
+
+
+def test_cached_images_are_the_loaded_ones_each_under_its_key(tmp_path):
+    contents = [encoded(quality=90), encoded(quality=10), encoded("L"), encoded(file_format="PNG")]
+    paths = [tmp_path / str(i) for i in range(4)]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    keys = [path.name for path in paths]
+    reader = cache_pixels(FeatureStore(str(tmp_path / "store"), 1), paths, keys, 24).open()
+    found = reader.read(reader.places(keys[::-1]))
+    assert np.array_equal(found, np.stack([load_image(path, 24) for path in paths[::-1]]))
 
 
 def test_normalised_pixels_are_those_of_the_formula():

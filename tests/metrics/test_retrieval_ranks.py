@@ -159,6 +159,24 @@ def test_an_embedding_that_is_not_finite_is_refused(bad):
         retrieval_ranks(unit_rows(3, seed=0), texts, torch.arange(3), torch.arange(3))
 
 
+def test_finite_embeddings_whose_sum_is_not_are_ranked():
+    images = torch.full((200, 1024), 0.5, dtype=torch.float16)
+    assert torch.isinf(images.sum())
+    ranks = retrieval_ranks(images, images, torch.arange(200), torch.arange(200))
+    assert ranks.image_to_text.tolist() == [100] * 200
+
+
+def test_blocks_counted_without_a_look_do_not_change_what_is_counted():
+    # Good and bad rows in turns of several blocks, so that a look is left out before either.
+    images, noise = unit_rows(320, seed=0), unit_rows(320, seed=1)
+    is_good = (torch.arange(320) // 80) % 2 == 0
+    texts = F.normalize(images + torch.where(is_good, 0.01, 5.0)[:, None] * noise, dim=1)
+    groups = torch.arange(320)
+    ranks = retrieval_ranks(images, texts, groups, groups, block_size=8)
+    assert ranks.image_to_text.tolist() == ranks_by_argsort(images, texts, groups, groups)
+    assert ranks.text_to_image.tolist() == ranks_by_argsort(texts, images, groups, groups)
+
+
 def test_ranks_do_not_depend_on_autocast_or_the_matmul_precision():
     images, texts = unit_rows(60, seed=0), unit_rows(90, seed=1)
     groups = random_groups(60, 20, 2), random_groups(90, 20, 3)

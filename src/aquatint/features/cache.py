@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ class FeatureReader:
         shards = _complete_shards(folder)
         for shard in shards:
             _check_shard(shard)
-        self._shards = [np.load(shard / _DATA, mmap_mode="r") for shard in shards]
+        # Plain arrays over the mapping: each view of a memmap is a Python object more.
+        self._shards = [np.asarray(np.load(shard / _DATA, mmap_mode="r")) for shard in shards]
         self._places: dict[str, tuple[int, int]] = {}
         for index, shard in enumerate(shards):
             for row, key in enumerate(json.loads((shard / _KEYS).read_text())):
@@ -113,9 +115,9 @@ class FeatureReader:
             raise DamagedArtefactError(f"The feature cache {self._folder} is empty.")
         first = self._shards[0]
         rows = np.empty((len(places), *first.shape[1:]), dtype=first.dtype)
-        for index in np.unique(places[:, 0]):
-            chosen = places[:, 0] == index
-            rows[chosen] = self._shards[index][places[chosen, 1]]
+        # One by one, because rows of an index array are copied twice: out of the shard and in here.
+        for row, (shard, place) in enumerate(places.tolist()):
+            rows[row] = self._shards[shard][place]
         return rows if self._read_axes is None else rows.transpose(self._read_axes)
 
 
@@ -131,7 +133,8 @@ def build_cache(
     """Compute what the cache lacks and return a handle on it.
 
     Shards that an interrupted run completed are kept, and two runs at once write the same content
-    under the same names. Ranks share the shards; each returns when all are there.
+    under the same names. Ranks share the shards; each returns when all are there. A shard is
+    written while the next one is computed.
 
     Args:
         store: Where caches lie and how large one may grow.
@@ -161,15 +164,22 @@ def build_cache(
         leave=False,
         unit="sample",
     )
-    for start in range(first, len(todo), num_ranks() * shard_size):
-        positions = todo[start : start + shard_size]
-        values = compute(positions)
-        if start == first:
-            _check_space(store, folder, values, len(todo), description)
-        shard = _write_shard(folder, values, [keys[i] for i in positions], content)
-        if is_remote(place):
-            Remote(place).of(shard).push()
-        bar.update(len(positions))
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        written: Future[None] | None = None
+        for start in range(first, len(todo), num_ranks() * shard_size):
+            positions = todo[start : start + shard_size]
+            values = compute(positions)
+            if start == first:
+                _check_space(store, folder, values, len(todo), description)
+            if written is not None:
+                # Never more than two shards in memory.
+                written.result()
+            written = writer.submit(
+                _write_shard, place, values, [keys[i] for i in positions], content
+            )
+            bar.update(len(positions))
+        if written is not None:
+            written.result()
     bar.close()
     barrier()
     logger.info(
@@ -256,8 +266,8 @@ def _check_space(
 
 
 def _write_shard(
-    folder: Path, values: np.ndarray, keys: list[str], recipe: Mapping[str, Any]
-) -> Path:
+    place: str, values: np.ndarray, keys: list[str], recipe: Mapping[str, Any]
+) -> None:
     if len(values) != len(keys):
         raise ValueError(f"compute returned {len(values)} rows for {len(keys)} samples.")
 
@@ -266,7 +276,7 @@ def _write_shard(
         (target / _KEYS).write_text(json.dumps(keys))
 
     name = hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
-    final = folder / f"shard-{name}"
+    final = local_path(place) / f"shard-{name}"
     try:
         if not final.exists():
             publish_folder(final, write, {"recipe": dict(recipe)})
@@ -275,4 +285,5 @@ def _write_shard(
         # Another run finished the same shard in between: same keys, same recipe, same values.
         if not is_complete(final):
             raise
-    return final
+    if is_remote(place):
+        Remote(place).of(final).push()

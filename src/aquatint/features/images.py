@@ -15,6 +15,7 @@ from PIL import Image
 
 from aquatint.data.near_duplicates import difference_hash
 from aquatint.features.cache import STORED_AXES, FeatureCache, FeatureStore, build_cache
+from aquatint.processes import count_cores
 
 _HASHED_AT_ONCE = 256
 _FORMATS = ("JPEG", "PNG", "WEBP")
@@ -40,10 +41,17 @@ def cache_pixels(
     """
 
     def decode(positions: Sequence[int]) -> np.ndarray:
-        # PIL and torch release the lock while they decode and resize.
-        with ThreadPoolExecutor() as pool:
-            images = pool.map(lambda i: load_image(paths[i], image_size_px), positions)
-            return np.stack([image.transpose(_CHANNELS_FIRST) for image in images])
+        images = np.empty((len(positions), 3, image_size_px, image_size_px), dtype=np.uint8)
+
+        def fill(row: int) -> None:
+            image = load_image(paths[positions[row]], image_size_px)
+            images[row] = image.transpose(_CHANNELS_FIRST)
+
+        # Decoders and torch release the lock. More threads than cores only take each other's
+        # memory out of the caches.
+        with ThreadPoolExecutor(count_cores()) as pool:
+            list(pool.map(fill, range(len(positions))))
+        return images
 
     recipe = {
         "kind": "pixels",
@@ -92,9 +100,10 @@ def resize_pixels(pixels: np.ndarray, image_size_px: int) -> np.ndarray:
     """Resize an image of uint8, shape (H, W, 3 or 4), to the first three channels of a square."""
     if pixels.shape[:2] == (image_size_px, image_size_px):
         return pixels[..., :3]
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    # A batch before axes move: torch then sees channels last, and copies none of them in or out.
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels))[None].permute(0, 3, 1, 2)
     resized = F.interpolate(
-        tensor.contiguous(memory_format=torch.channels_last),
+        tensor,
         size=(image_size_px, image_size_px),
         mode="bicubic",
         antialias=True,

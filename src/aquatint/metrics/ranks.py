@@ -13,6 +13,10 @@ TIE_TOLERANCE = 2.0**-20
 NO_POSITIVE = -1
 # Rows are copied out of a block only where that is less work than to count all of it.
 _FEW = 4
+# After a block of which most had to be counted, as many are counted whole without a look first.
+_UNSEEN = 7
+# Rows whose positives are looked for at once: of a larger block most would be negatives.
+_POSITIVE_ROWS = 64
 
 
 class RetrievalRanks(NamedTuple):
@@ -27,6 +31,16 @@ class RetrievalRanks(NamedTuple):
     text_to_image: Tensor
 
 
+class _Part(NamedTuple):
+    """Views of a block of one side: embeddings, bounds as a column, and where counts are added."""
+
+    rows: slice
+    embeds: Tensor
+    low: Tensor
+    high: Tensor
+    counted: Tensor
+
+
 class _Side:
     """Embeddings of one modality, sorted by group, with what is counted for each of its rows."""
 
@@ -38,12 +52,17 @@ class _Side:
         self.above_plus_not_below = torch.zeros(
             len(groups), dtype=torch.int64, device=embeds.device
         )
+        self.num_unseen = 0
 
-    def bound(self, tolerance: float) -> None:
-        """Note from where on a candidate is not below the best positive, and above it."""
+    def parts(self, block_size: int, tolerance: float) -> list[_Part]:
+        """Cut into blocks, each with its bounds: not below the best positive, and above it."""
         # Without a positive nothing is to be counted, and nothing lies above infinity.
-        best = torch.where(torch.isfinite(self.best), self.best, torch.inf)
-        self.low, self.high = best - tolerance, best + tolerance
+        best = torch.where(torch.isfinite(self.best), self.best, torch.inf)[:, None]
+        sources = (self.embeds, best - tolerance, best + tolerance, self.above_plus_not_below)
+        return [
+            _Part(rows, *(source[rows] for source in sources))
+            for rows in _blocks(0, len(self.groups), block_size)
+        ]
 
     def ranks(self) -> Tensor:
         # above + ceil(ties / 2), because above_plus_not_below = 2 * above + ties.
@@ -90,9 +109,12 @@ def retrieval_ranks(
     if block_size < 1:
         raise ValueError(f"block_size must be at least 1, got {block_size}.")
     images, texts = _Side(image_embeds, image_groups), _Side(text_embeds, text_groups)
+    # Both sides are sorted, so the positives of an image lie behind one another.
+    starts = torch.searchsorted(texts.groups, images.groups)
+    stops = torch.searchsorted(texts.groups, images.groups, right=True)
     with _full_precision(image_embeds.device):
-        _find_best_positives(images, texts, block_size)
-        _count_candidates(images, texts, block_size)
+        _find_best_positives(images, texts, (starts, stops), block_size)
+        _count_candidates(images, texts, (starts, stops), block_size)
     return RetrievalRanks(images.ranks(), texts.ranks())
 
 
@@ -182,12 +204,13 @@ def _full_precision(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(previous)
 
 
-def _find_best_positives(images: _Side, texts: _Side, block_size: int) -> None:
-    for rows in _blocks(0, len(images.groups), block_size):
+def _find_best_positives(
+    images: _Side, texts: _Side, positives: tuple[Tensor, Tensor], block_size: int
+) -> None:
+    starts, stops = positives
+    for rows in _blocks(0, len(images.groups), min(block_size, _POSITIVE_ROWS)):
         groups = images.groups[rows]
-        start = int(torch.searchsorted(texts.groups, groups[0]))
-        stop = int(torch.searchsorted(texts.groups, groups[-1], right=True))
-        for columns in _blocks(start, stop, block_size):
+        for columns in _blocks(int(starts[rows][0]), int(stops[rows][-1]), block_size):
             similarity = images.embeds[rows] @ texts.embeds[columns].T
             is_negative = groups[:, None] != texts.groups[None, columns]
             similarity.masked_fill_(is_negative, -torch.inf)
@@ -195,47 +218,66 @@ def _find_best_positives(images: _Side, texts: _Side, block_size: int) -> None:
             texts.best[columns] = torch.maximum(texts.best[columns], similarity.amax(dim=0))
 
 
-def _count_candidates(images: _Side, texts: _Side, block_size: int) -> None:
+def _count_candidates(
+    images: _Side, texts: _Side, positives: tuple[Tensor, Tensor], block_size: int
+) -> None:
     tolerance = TIE_TOLERANCE * _largest_norm(images.embeds) * _largest_norm(texts.embeds)
-    images.bound(tolerance)
-    texts.bound(tolerance)
+    # Cut once: of a block's time a twelfth went into views.
+    image_parts, text_parts = (side.parts(block_size, tolerance) for side in (images, texts))
     # Once: new memory is slow to touch.
     sizes = (min(block_size, len(side.groups)) for side in (images, texts))
     products, room = images.embeds.new_empty(2, *sizes)
-    for rows in _blocks(0, len(images.groups), block_size):
-        groups = images.groups[rows]
-        for columns in _blocks(0, len(texts.groups), block_size):
-            others = texts.groups[columns]
-            similarity = products[: len(groups), : len(others)]
-            torch.mm(images.embeds[rows], texts.embeds[columns].T, out=similarity)
-            # Both sides are sorted, so only blocks whose ranges meet can hold a positive.
-            if bool(groups[0] <= others[-1]) and bool(others[0] <= groups[-1]):
-                similarity.masked_fill_(groups[:, None] == others[None, :], -torch.inf)
-            _count(similarity, images, rows, room)
-            _count(similarity.T, texts, columns, room.T)
+    for image_part in image_parts:
+        starts, stops = (bound[image_part.rows] for bound in positives)
+        first, last = int(starts[0]), int(stops[-1])
+        for text_part in text_parts:
+            similarity = _corner(products, len(image_part.embeds), len(text_part.embeds))
+            torch.mm(image_part.embeds, text_part.embeds.T, out=similarity)
+            if first < text_part.rows.stop and text_part.rows.start < last:
+                similarity[_pairs(starts, stops, text_part.rows)] = -torch.inf
+            _count(similarity, images, image_part, room)
+            _count(similarity.T, texts, text_part, room.T)
 
 
-def _count(similarity: Tensor, side: _Side, rows: slice, room: Tensor) -> None:
-    low, high = side.low[rows], side.high[rows]
-    if not similarity.is_cuda:
+def _pairs(starts: Tensor, stops: Tensor, columns: slice) -> tuple[Tensor, Tensor]:
+    """Row and column, in a block of ``columns``, of the positives from ``starts`` to ``stops``."""
+    starts = starts.clamp(min=columns.start)
+    counts = (stops.clamp(max=columns.stop) - starts).clamp(min=0)
+    rows = torch.repeat_interleave(counts)
+    # A pair's number less those of the rows before is its place among the positives of its row.
+    places = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    return rows, starts[rows] - columns.start + places
+
+
+def _count(similarity: Tensor, side: _Side, part: _Part, room: Tensor) -> None:
+    _, _, low, high, counted = part
+    if side.num_unseen:
+        side.num_unseen -= 1
+    elif not similarity.is_cuda:
         # Few rows of a good model have any candidate of a block near their best positive; their
         # largest values say which, in one pass instead of four. A GPU would have to be waited for.
-        near = torch.nonzero(similarity.amax(dim=1) >= low).flatten()
+        near = torch.nonzero(similarity.amax(dim=1) >= low[:, 0]).flatten()
         if len(near) < len(low) // _FEW:
             if len(near):
-                counted = _above_plus_not_below(similarity[near], low[near], high[near], room)
-                side.above_plus_not_below[rows].index_add_(0, near, counted)
+                some = _above_plus_not_below(similarity[near], low[near], high[near], room)
+                counted.index_add_(0, near, some)
             return
-    side.above_plus_not_below[rows] += _above_plus_not_below(similarity, low, high, room)
+        side.num_unseen = _UNSEEN
+    counted += _above_plus_not_below(similarity, low, high, room)
 
 
 def _above_plus_not_below(similarity: Tensor, low: Tensor, high: Tensor, room: Tensor) -> Tensor:
     # Into floats, not booleans: torch compares five times as fast on a CPU, and sums them too.
     # Exact: a block that fits into memory has fewer than 2^23 columns.
-    found = room[: similarity.shape[0], : similarity.shape[1]]
-    above = torch.gt(similarity, high[:, None], out=found).sum(dim=1)
-    not_below = torch.ge(similarity, low[:, None], out=found).sum(dim=1)
+    found = _corner(room, *similarity.shape)
+    above = torch.gt(similarity, high, out=found).sum(dim=1)
+    not_below = torch.ge(similarity, low, out=found).sum(dim=1)
     return (above + not_below).long()
+
+
+def _corner(matrix: Tensor, num_rows: int, num_columns: int) -> Tensor:
+    is_whole = matrix.shape == (num_rows, num_columns)
+    return matrix if is_whole else matrix[:num_rows, :num_columns]
 
 
 def _largest_norm(embeds: Tensor) -> float:
@@ -254,6 +296,9 @@ def _check_embeds(left: Tensor, right: Tensor) -> None:
             f"{tuple(right.shape)}."
         )
     for embeds in (left, right):
+        # A sum is finite only if all its terms are, and takes a tenth of the time.
+        if torch.isfinite(embeds.sum()):
+            continue
         num_bad = int((~torch.isfinite(embeds)).any(dim=1).sum())
         if num_bad:
             raise ValueError(
