@@ -185,4 +185,8 @@ def test_a_weight_of_zero_leaves_the_address_as_it_was():
     assert pocket_digest(PocketRecipe(**sizes, word_weight=0.0)) == plain
     assert pocket_digest(PocketRecipe(**sizes, asked_weight=0.0)) == plain
     assert pocket_digest(PocketRecipe(**sizes, word_weight=0.3)) != plain
-    assert pocket_digest(PocketRecipe(**sizes, asked_weight=0.3)) != plain
+    with pytest.raises(ValueError, match=r"asked_weight 0\.3 needs num_pointings, got 0"):
+        PocketRecipe(**sizes, asked_weight=0.3)
+    pointing = {**sizes, "num_visual_questions": 0, "num_pointings": 2}
+    asked, not_asked = (PocketRecipe(**pointing, asked_weight=weight) for weight in (0.3, 0.0))
+    assert pocket_digest(asked) != pocket_digest(not_asked)

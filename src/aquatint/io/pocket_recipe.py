@@ -43,6 +43,9 @@ class PocketRecipe:
         mrope_section: Channels of half a head's width that turn with a token's time, row and
             column, fastest first; a longer list goes around again. Channels that turn fast tell
             places apart, slow ones are what a content is found by.
+
+    Raises:
+        ValueError: If ``asked_weight`` is given without ``num_pointings``.
     """
 
     width: int
@@ -70,3 +73,11 @@ class PocketRecipe:
     num_key_value_heads: int = 0
     num_vision_blocks: int = 0
     mrope_section: tuple[int, ...] = (4, 6, 6)
+
+    def __post_init__(self) -> None:
+        """Refuse a loss that nothing could teach."""
+        if self.asked_weight and not self.num_pointings:
+            raise ValueError(
+                f"asked_weight {self.asked_weight:g} needs num_pointings, got 0: no other images "
+                "say which image token a question asks for."
+            )
