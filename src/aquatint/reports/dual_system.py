@@ -81,9 +81,9 @@ def render_dual_report(report: DualReport, maps: GroundMaps, num_samples: int, s
                   "Held-out frames, drawn by a fixed seed, as seen from the agent: black is the "
                   "recorded way to the goal, colors the mean of each backend's samples."),
             Chart("time", _draw_time(report.metrics),
-                  "Loss on held-out frames by the share of noise; flow matching and diffusion "
-                  "predict different things (velocity, clean trajectories), so compare shapes, "
-                  "not heights."),
+                  "Loss on held-out frames by the share of noise. Where decoders say different "
+                  "things (prediction_type: clean trajectories, noise, velocities), compare "
+                  "shapes, not heights."),
         ]),
         Section("drift", "Drift", _drift_blocks(report.drift)),
         Section("maps", "Flown paths",
