@@ -236,5 +236,6 @@ def report_variant(result: Result, base: Result) -> dict[str, Any]:
 
 if __name__ == "__main__":
     # Trainer would split each batch over all that it sees.
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0]
     main()

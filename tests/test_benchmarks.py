@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -97,11 +98,13 @@ def test_losses_that_differ_or_are_no_numbers_are_found(bench, measuring):
 @pytest.mark.slow
 def test_every_row_runs_at_pocket_size_on_a_cpu(bench, capsys, tmp_path):
     found = tmp_path / "found.json"
+    num_threads = torch.get_num_threads()
     try:
         bench.main(["--size=pocket", "--device=cpu", "--steps=1", "--no-variants",
                     f"--json={found}"])  # fmt: skip
     finally:
         logging.disable(logging.NOTSET)
+        torch.set_num_threads(num_threads)
     output = capsys.readouterr().out
     assert "failed" not in output
     retrieval, answering = json.loads(found.read_text())["models"]

@@ -16,18 +16,20 @@ def write_two(folder):
 
 
 def test_every_file_and_folder_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
-    synced, sync = [], storage._sync
+    synced, sync, final = [], storage._sync, tmp_path / "final"
 
     def note(path):
-        synced.append((path.name, (tmp_path / "final").exists()))
+        has_manifest, is_published = (path / storage.MANIFEST).exists(), final.exists()
+        synced.append((path.name, has_manifest, is_published))
         sync(path)
 
     monkeypatch.setattr(storage, "_sync", note)
-    publish_folder(tmp_path / "final", write_two)
-    before = {name for name, is_published in synced if not is_published}
-    assert before == {"a", "inner", "b"}
-    assert synced[-1] == (tmp_path.name, True)
-    assert set(verify_folder(tmp_path / "final")["files"]) == {"a", "inner/b"}
+    publish_folder(final, write_two)
+    *files, folder = [(name, has_manifest) for name, has_manifest, done in synced if not done]
+    assert {name for name, _ in files} == {"a", "inner", "b"}
+    assert folder[1], "the folder itself last, the manifest's name in it"
+    assert synced[-1] == (tmp_path.name, False, True)
+    assert set(verify_folder(final)["files"]) == {"a", "inner/b"}
 
 
 def test_what_cannot_be_synced_is_not_published(tmp_path, monkeypatch):

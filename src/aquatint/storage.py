@@ -49,6 +49,8 @@ def publish_folder(
             content = {**(manifest or {}), "files": describe_files(temporary)}
             synced.result()
         _write_bytes(temporary / MANIFEST, json.dumps(content, indent=1).encode())
+        # The names in it, the manifest's too.
+        _sync(temporary)
         temporary.rename(final)
         _sync(final.parent)
     except OSError as error:

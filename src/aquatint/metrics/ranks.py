@@ -95,7 +95,8 @@ def retrieval_ranks(
         text_embeds: L2-normalised text embeddings, on the same device, shape (M, D).
         image_groups: Group of each image, integers, shape (N,).
         text_groups: Group of each text, integers, shape (M,).
-        block_size: Rows and columns of a block, which takes about 8 * block_size^2 bytes.
+        block_size: Rows and columns of a block, which takes about 8 * block_size^2 bytes, and for
+            each pair of one group in it about 40 more.
 
     Returns:
         Ranks on the CPU; -1 for a query without a positive.

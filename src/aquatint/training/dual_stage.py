@@ -56,7 +56,7 @@ class DualPlan:
 
 
 def trajectory_losses(model: DualSystem, batch: dict[str, Any]) -> dict[str, Tensor]:
-    """Return ``action``: squared error of velocity or noise, a mean over samples.
+    """Return ``action``: squared error of what the decoder says, a mean over samples.
 
     Of each sample the mean over its frames; padded frames count nowhere.
     """
