@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from accelerator_measuring import Run, Way, time_extraction
 from accelerator_models import RandomBackbone, Size, write_backbone
 from accelerator_training import (
+    LORA,
     SEED,
+    STORED,
     Settings,
     Task,
     Variant,
@@ -29,8 +31,7 @@ from aquatint.models.qwen_vl import patchify
 from aquatint.training.answering_losses import AnswerLosses
 from aquatint.training.answering_stage import build_answering
 
-LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}
-ANSWER_TOKENS, STORED = 8, "float16"
+ANSWER_TOKENS = 8
 
 
 class Dialogues:

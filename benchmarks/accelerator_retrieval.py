@@ -10,6 +10,8 @@ import numpy as np
 from accelerator_measuring import Run, Way, time_extraction
 from accelerator_models import WORDS, Size, write_backbone
 from accelerator_training import (
+    LORA,
+    STORED,
     Settings,
     Task,
     Variant,
@@ -33,10 +35,9 @@ from aquatint.training.retrieval_samples import (
 )
 from bench_processes import make_tables
 
-LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}
 SIMPLE = {"itc": 1.0, "itm": 1.0}
 ENHANCED = {**SIMPLE, "bbox": 0.1, "spatial": 0.1}
-NUM_OPEN, STORED = 2, "float16"
+NUM_OPEN = 2
 
 
 class Stage(NamedTuple):

@@ -18,6 +18,9 @@ from aquatint.training.objective import Objective, Opening
 from aquatint.training.state import HISTORY
 
 RATE, BETAS, SEED = 1e-4, (0.9, 0.999), 0
+LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}
+# Type of features and hidden states in a cache.
+STORED = "float16"
 
 
 class Variant(NamedTuple):

@@ -134,10 +134,8 @@ class CaptioningSamples:
         words = self._images.words
         known = {} if words is None else {"words": torch.from_numpy(words.targets[rows])}
         asked = [UNKNOWN if document.asked is None else document.asked for document in documents]
-        ids, labels = (
-            [part[: self._max_tokens] for part in parts]
-            for parts in ([d.ids for d in documents], [d.labels for d in documents])
-        )
+        ids = [document.ids[: self._max_tokens] for document in documents]
+        labels = [document.labels[: self._max_tokens] for document in documents]
         return {
             **known,
             "asked": torch.tensor(asked),
