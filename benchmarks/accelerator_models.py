@@ -11,7 +11,7 @@ from transformers import InternVLConfig, PreTrainedConfig, PreTrainedModel, Qwen
 from aquatint.models.architectures import ARCHITECTURES, Architecture
 from aquatint.models.backbone import Backbone
 from aquatint.models.pocket import internvl_config, qwen_config, train_tokenizer
-from aquatint.models.qwen_vl import project_patches_by_product
+from aquatint.models.vision_tower import quicken_tower
 
 INTERNVL, QWEN = ARCHITECTURES["internvl"], ARCHITECTURES["qwen2_vl"]
 WORDS = ("house", "road", "left", "of", "the", "red", "tall", "grey", "tree", "behind", "a", "car")
@@ -185,7 +185,7 @@ class RandomBackbone(Backbone):
                 attn_implementation=self.attention,
             )
         if not self.is_stock:
-            project_patches_by_product(model)
+            quicken_tower(model)
         return model.to(self.device).eval().requires_grad_(False)
 
 

@@ -16,10 +16,10 @@ def killed_after(num_steps):
     """Kill the training that runs inside after so many optimizer steps; it must not end before."""
     left, take_step = iter(range(num_steps)), fit_module._take_step
 
-    def take_or_kill(loop, positions):
+    def take_or_kill(*arguments):
         if next(left, None) is None:
             raise Killed
-        return take_step(loop, positions)
+        return take_step(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit_module, "_take_step", take_or_kill)

@@ -48,6 +48,7 @@ def test_results_come_in_order_whatever_the_number_of_processes():
 def test_processes_leave_the_cores_to_trainings():
     found = list(map_in_processes(niceness, [0, 1], 2))
     assert min(found) >= min(19, os.nice(0) + 1)
+    assert list(map_in_processes(niceness, [0, 1], 2, is_awaited=True)) == 2 * [os.nice(0)]
 
 
 def test_each_process_gets_what_all_share_once():

@@ -15,7 +15,7 @@ from kedro.io import AbstractVersionedDataset, DataCatalog, MemoryDataset, Versi
 from kedro.pipeline import Pipeline, node
 
 from aquatint.node_workers import NodeProcessError
-from aquatint.runner import ConcurrentRunner, sort_by_dependents
+from aquatint.runner import ConcurrentRunner, sort_by_way_to_end
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
 PATIENCE = 20
@@ -94,15 +94,35 @@ def test_data_in_memory_keep_the_nodes_in_this_process(tmp_path, caplog):
     assert "a would be in the memory of one process alone" in caplog.text
 
 
-def test_the_node_that_most_others_wait_for_comes_first():
-    pipeline = Pipeline([
+def order_of(*nodes):
+    return [n.name for n in sort_by_way_to_end(Pipeline(nodes))]
+
+
+def test_the_node_with_the_longest_way_to_the_end_comes_first():
+    order = order_of(
         node(len, "raw", "a", name="alone"),
         node(len, "raw", "b", name="first"),
         node(len, "b", "c", name="second"),
         node(len, "c", "d", name="third"),
-    ])  # fmt: skip
-    order = [n.name for n in sort_by_dependents(pipeline)]
+    )
     assert order.index("first") < order.index("second") < order.index("alone")
+
+
+def test_a_training_at_the_end_is_not_left_for_last():
+    short = [node(len, f"s{i}", f"s{i + 1}", name=f"short_{i}") for i in range(4)]
+    order = order_of(*short, node(len, "s0", "model", name="long", tags=["train"]))
+    assert order[0] == "long"
+
+
+def test_of_equal_ways_the_one_comes_first_on_which_most_wait():
+    order = order_of(
+        node(len, "raw", "a", name="of_one"),
+        node(len, "raw", "b", name="of_two"),
+        node(len, "a", "c", name="c"),
+        node(len, "b", "d", name="d"),
+        node(len, "b", "e", name="e"),
+    )
+    assert order.index("of_two") < order.index("of_one")
 
 
 class TwoPartError(Exception):

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 # A new process imports for a second, in which a scene or two are rendered here.
 _TASKS_WORTH_A_PROCESS = 8
+# Of processes beside a training that runs at the same time: it must not wait for its core.
 _NICENESS = 5
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,7 +24,11 @@ C = TypeVar("C")
 
 
 def map_in_processes(
-    function: Callable[[T], R], tasks: Sequence[T], num_processes: int | None = None
+    function: Callable[[T], R],
+    tasks: Sequence[T],
+    num_processes: int | None = None,
+    *,
+    is_awaited: bool = False,
 ) -> Iterator[R]:
     """Yield ``function(task)`` for every task, in order.
 
@@ -36,6 +41,8 @@ def map_in_processes(
         tasks: What it takes, one for each call.
         num_processes: How many at once; by default one for each available core, as far as there
             is enough to do.
+        is_awaited: Whether a training waits for the results. Others leave the cores to trainings
+            that run at the same time.
 
     Raises:
         RuntimeError: If a process was ended from outside.
@@ -46,7 +53,7 @@ def map_in_processes(
     if num_processes <= 1:
         yield from map(function, tasks)
     else:
-        yield from _map(function, tasks, num_processes, None)
+        yield from _map(function, tasks, num_processes, None, 0 if is_awaited else _NICENESS)
 
 
 def map_with_shared(
@@ -64,7 +71,7 @@ def map_with_shared(
     if num_processes <= 1:
         yield from map(partial(function, shared), tasks)
     else:
-        yield from _map(partial(_call, function), tasks, num_processes, shared)
+        yield from _map(partial(_call, function), tasks, num_processes, shared, _NICENESS)
 
 
 def count_cores() -> int:
@@ -73,14 +80,21 @@ def count_cores() -> int:
 
 
 def _map(
-    function: Callable[[T], R], tasks: Sequence[T], num_processes: int, shared: object
+    function: Callable[[T], R],
+    tasks: Sequence[T],
+    num_processes: int,
+    shared: object,
+    niceness: int,
 ) -> Iterator[R]:
     # Spawned: a forked child would inherit threads of numpy and torch in any state.
     context = multiprocessing.get_context("spawn")
     # Nothing is ever sent. Its end closes when this process closes it or is gone.
     listening, lifeline = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(
-        num_processes, mp_context=context, initializer=_begin, initargs=(listening, shared)
+        num_processes,
+        mp_context=context,
+        initializer=_begin,
+        initargs=(listening, shared, niceness),
     )
     with _one_thread_each(), lifeline, listening:
         try:
@@ -101,12 +115,11 @@ def _map(
 _shared: Any = None
 
 
-def _begin(listening: Connection, shared: object) -> None:
+def _begin(listening: Connection, shared: object, niceness: int) -> None:
     global _shared
     _shared = shared
-    # Many beside a training that runs at the same time: it must not wait for its core.
     if hasattr(os, "nice"):
-        os.nice(_NICENESS)
+        os.nice(niceness)
     # Ctrl-C reaches all processes of a terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(listening,), daemon=True).start()

@@ -17,6 +17,9 @@ from aquatint.signals import handled_signals
 
 logger = logging.getLogger(__name__)
 
+# Of nodes that take much longer than others.
+_LONG_TAG = "train"
+
 
 class ConcurrentRunner(SequentialRunner):
     """Run up to ``max_nodes`` nodes at once, each in a forked process, and hooks with them.
@@ -24,8 +27,8 @@ class ConcurrentRunner(SequentialRunner):
     Kedro's ``ParallelRunner`` replaces the project's catalog, builds hooks anew for each node and
     leaves running trainings behind when it is stopped. Here a few processes are forked once, take
     one node after the other, and tell this one what their hooks noted. Of the nodes that could
-    start, the one that most others wait for comes first. Nodes have the numbers that they have
-    one after the other.
+    start, the one with the longest way to the end comes first. Nodes have the numbers that they
+    have one after the other.
 
     Args:
         max_nodes: How many nodes at once.
@@ -64,7 +67,7 @@ class ConcurrentRunner(SequentialRunner):
             self._schedule(pipeline, catalog, workers)
 
     def _schedule(self, pipeline: Pipeline, catalog: CatalogProtocol, workers: NodeWorkers) -> None:
-        waiting, num_nodes = sort_by_dependents(pipeline), len(pipeline.nodes)
+        waiting, num_nodes = sort_by_way_to_end(pipeline), len(pipeline.nodes)
         done: set[Node] = set()
         try:
             while waiting or workers.num_busy:
@@ -90,13 +93,23 @@ class ConcurrentRunner(SequentialRunner):
         return 0 if workers.stopped_by else self._max_nodes - workers.num_busy
 
 
-def sort_by_dependents(pipeline: Pipeline) -> list[Node]:
-    """Nodes in an order of the graph, those first that most others wait for."""
+def sort_by_way_to_end(pipeline: Pipeline) -> list[Node]:
+    """Nodes in an order of the graph, those first behind which the longest work waits.
+
+    How long a node takes, nobody knows before its first run; but a training takes longer than
+    anything else, so a node's way to the end is as long as the trainings on it, then as its nodes.
+    Of equal ways that comes first on which most other nodes wait.
+    """
+    ways: dict[Node, tuple[int, int]] = {}
     dependents: dict[Node, set[Node]] = {node: set() for node in pipeline.nodes}
     for node in reversed(pipeline.nodes):
+        trainings, nodes = max((ways[later] for later in dependents[node]), default=(0, 0))
+        ways[node] = (trainings + (_LONG_TAG in node.tags), nodes + 1)
         for needed in pipeline.node_dependencies[node]:
             dependents[needed] |= {node} | dependents[node]
-    return sorted(pipeline.nodes, key=lambda node: -len(dependents[node]))
+    return sorted(
+        pipeline.nodes, key=lambda node: (*ways[node], len(dependents[node])), reverse=True
+    )
 
 
 def _find_obstacle(pipeline: Pipeline, catalog: CatalogProtocol) -> str:

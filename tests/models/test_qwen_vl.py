@@ -11,13 +11,7 @@ from aquatint.models.answering import AnsweringModel, add_lora, pack_candidates,
 from aquatint.models.architectures import require_architecture
 from aquatint.models.backbone import Backbone, folder_digest
 from aquatint.models.pixels import PixelNormalizer
-from aquatint.models.qwen_vl import (
-    PatchProjection,
-    embed_with_images,
-    encode_views,
-    patchify,
-    rope_positions,
-)
+from aquatint.models.qwen_vl import embed_with_images, encode_views, patchify, rope_positions
 from aquatint.training.answering_inference import generate_answers
 from aquatint.training.dialogues import Dialogues, encoder_of
 from inspection_fixture import write_qwen
@@ -242,13 +236,3 @@ def test_its_card_says_what_the_model_is(any_qwen):
     assert card["vision_width"] == visual.patch_embed.proj.out_channels
     assert card["text_width"] == model.config.text_config.hidden_size
     assert card["num_parameters"] == sum(p.numel() for p in model.parameters())
-
-
-def test_patches_by_a_product_are_those_of_the_convolution(any_qwen):
-    visual = any_qwen.load().model.visual
-    edge = visual.config.patch_size
-    patches = torch.randn(6, 3 * 2 * edge**2, generator=torch.Generator().manual_seed(0))
-    assert isinstance(visual.patch_embed, PatchProjection)
-    convolution = visual.patch_embed.proj
-    expected = convolution(patches.view(-1, 3, 2, edge, edge)).flatten(1)
-    assert torch.allclose(visual.patch_embed(patches), expected, atol=1e-5)

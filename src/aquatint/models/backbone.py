@@ -225,7 +225,7 @@ def load_model(
     """Load a backbone strictly: a missing, extra or misshapen tensor is an error."""
     import torch
 
-    from aquatint.models.qwen_vl import project_patches_by_product
+    from aquatint.models.vision_tower import quicken_tower
 
     architecture = require_architecture(read_config(folder, None)["model_type"])
     stored = stored_tensors(folder)
@@ -248,7 +248,7 @@ def load_model(
     faults = {key: names[:5] for key, names in faults.items() if names}
     if faults:
         raise BackboneError(f"The weights in {folder} do not fit its config.json: {faults}.")
-    project_patches_by_product(model)
+    quicken_tower(model)
     model = model if quantization != "none" else model.to(device)
     return model.eval().requires_grad_(False)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from aquatint.models.qwen_vl import embed_with_images, rope_positions
+from aquatint.models.vision_tower import image_features
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,15 +43,7 @@ class NavigationModel(nn.Module):
         Returns:
             Features in the language model's width, shape (N, D).
         """
-        found = self.backbone.model.get_image_features(
-            pixel_values=batch["patches"].to(self.backbone.dtype), image_grid_thw=batch["grids"]
-        )
-        features = found.pooler_output
-        if isinstance(features, Tensor):
-            return features
-        import torch
-
-        return torch.cat(list(features))
+        return image_features(self.backbone, batch["patches"], batch["grids"])
 
     def read(self, batch: Mapping[str, Tensor], extra: Tensor | None = None) -> Tensor:
         """Run the language model over dialogues.
@@ -71,8 +64,9 @@ class NavigationModel(nn.Module):
         if extra is not None:
             embeddings = embeddings.where(extra == 0, extra.to(embeddings.dtype))
         return self.backbone.model.language_model(
+            # Without a mask: padding stands at the end, where a causal model cannot see it, and
+            # kernels that know no mask but the causal one are the fast ones.
             inputs_embeds=embeddings,
-            attention_mask=seen,
             position_ids=positions,
             use_cache=False,
         ).last_hidden_state

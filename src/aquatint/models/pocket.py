@@ -252,12 +252,12 @@ def random_qwen(architecture: Architecture, config: PreTrainedConfig, seed: int)
     """Build an untrained Qwen in fp32 whose weights depend on ``seed`` alone."""
     import torch
 
-    from aquatint.models.qwen_vl import project_patches_by_product
+    from aquatint.models.vision_tower import quicken_tower
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = architecture.load_class()(config)
-    project_patches_by_product(model)
+    quicken_tower(model)
     return model
 
 

@@ -9,40 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from aquatint.models.vision_tower import image_features
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TEMPORAL_PATCHES = 2
-
-
-class PatchProjection(nn.Module):
-    """Qwen's patch embedding as the matrix product it is, with the parameters it has.
-
-    transformers runs a convolution whose kernel covers its whole input: the same sums, but three
-    times slower forward and back on a CPU (``benchmarks/bench_patches.py``).
-
-    Args:
-        proj: The convolution, whose weight and name stay.
-    """
-
-    def __init__(self, proj: nn.Conv3d) -> None:
-        super().__init__()
-        self.proj = proj
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """Map patches (N, 3 * 2 * patch ** 2) to (N, width)."""
-        weight = self.proj.weight
-        return F.linear(patches.to(weight.dtype), weight.flatten(1), self.proj.bias)
-
-
-def project_patches_by_product(model: PreTrainedModel) -> None:
-    """Let a Qwen's vision tower embed patches by a product; other models stay as they are."""
-    visual = getattr(model.model, "visual", None)
-    if visual is not None:
-        visual.patch_embed = PatchProjection(visual.patch_embed.proj)
 
 
 def patchify(images: Tensor, patch_size_px: int, merge_size: int) -> tuple[Tensor, Tensor]:
@@ -94,8 +68,7 @@ def encode_views(model: PreTrainedModel, images: Tensor) -> Tensor:
     vision = model.config.vision_config
     merge = vision.spatial_merge_size
     patches, grid = patchify(images, vision.patch_size, merge)
-    features = model.model.get_image_features(pixel_values=patches, image_grid_thw=grid)
-    return torch.stack(list(features.pooler_output))
+    return image_features(model, patches, grid).unflatten(0, (len(images), -1))
 
 
 def rope_positions(

@@ -219,6 +219,8 @@ class System1(nn.Module):
         Returns:
             Scaled increments, shape (B, K, H, 3).
         """
+        if isinstance(self.decoder, TrajectoryDecoder) and isinstance(self.process, Diffusion):
+            return self.decoder.sample(self.process, condition, start, generator)
         repeated = condition.repeat_interleave(start.shape[1], dim=0)
         found = self.process.sample(
             lambda noisy, steps: self.predict(noisy, steps, repeated),

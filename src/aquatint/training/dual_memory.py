@@ -76,7 +76,8 @@ def unpack_memory(rows: np.ndarray, shape: tuple[int, ...]) -> Memory:
     head = torch.from_numpy(rows[:, :_HEAD].astype(np.int64))
     longest = int(head[:, 0].max())
     values = rows[:, _HEAD:].reshape(len(rows), *shape)[:, :, :, :, :longest]
-    return Memory(torch.from_numpy(values.astype(np.float32)), head[:, 0], head[:, 1])
+    # By torch, which has an instruction for it; numpy converts half floats one by one.
+    return Memory(torch.from_numpy(np.ascontiguousarray(values)).float(), head[:, 0], head[:, 1])
 
 
 def memory_keys(dialogues: NavigationDialogues, data: NavigationData) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,13 @@ from aquatint.training.loop import Loop, efficiency
 from aquatint.training.memory import explained_out_of_memory
 from aquatint.training.objective import FitResult, Objective, Opening
 from aquatint.training.optim import clip_gradients, set_learning_rate
-from aquatint.training.precision import autocast, prepare_device, reset_peak_memory
+from aquatint.training.precision import (
+    autocast,
+    prepare_device,
+    reset_peak_memory,
+    to_device,
+)
+from aquatint.training.prefetch import one_ahead
 from aquatint.training.state import HistoryFile, restore_state
 
 if TYPE_CHECKING:
@@ -148,25 +155,35 @@ def run_epoch(loop: Loop, history: HistoryFile, interruption: Interruption) -> N
         leave=False,
         unit="step",
     )
-    for window in bar:
-        started = time.monotonic()
-        loop.model.train()
-        positions = order[window * loop.window_size : (window + 1) * loop.window_size]
-        with explained_out_of_memory(loop.params.batch_size, loop.run):
-            row = _take_step(loop, positions)
-        history.append(row)
-        progress.train_seconds += time.monotonic() - started
-        bar.set_postfix(loss=f"{row['loss']:.3f}")
-        if before is not None and window == first:
-            check_frozen(before, loop.model)
-        _save_if_due(loop, interruption)
+    windows = order.split(loop.window_size)
+    with closing(_batches(loop, windows[first : loop.windows_of_epoch])) as batches:
+        for window in bar:
+            started = time.monotonic()
+            loop.model.train()
+            with explained_out_of_memory(loop.params.batch_size, loop.run):
+                row = _take_step(loop, windows[window], batches)
+            history.append(row)
+            progress.train_seconds += time.monotonic() - started
+            bar.set_postfix(loss=f"{row['loss']:.3f}")
+            if before is not None and window == first:
+                check_frozen(before, loop.model)
+            _save_if_due(loop, interruption)
     # A weight that its ramp starts at 0 reaches nothing yet.
     if before is not None and first == 0 and all(loop.weights_of(epoch).values()):
         check_trained(before, loop.model)
     _finish_epoch(loop, history)
 
 
-def _take_step(loop: Loop, positions: Tensor) -> dict[str, Any]:
+def _batches(loop: Loop, windows: Sequence[Tensor]) -> Generator[dict[str, Any]]:
+    """This rank's share of each batch of some accumulation windows, one after the other."""
+    micros = (micro for window in windows for micro in window.split(loop.pass_size))
+    if loop.objective.begin_step:
+        # A batch may depend on its step, which has to have begun.
+        return (loop.make_batch(micro) for micro in micros)
+    return one_ahead(loop.make_batch, micros)
+
+
+def _take_step(loop: Loop, positions: Tensor, batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
     """One optimizer step over one accumulation window; returns its history row."""
     import torch
 
@@ -180,7 +197,7 @@ def _take_step(loop: Loop, positions: Tensor) -> dict[str, Any]:
     terms = {name: 0.0 for name in weights}
     micros = positions.split(loop.pass_size)
     for number, micro in enumerate(micros):
-        batch = loop.fetch(micro)
+        batch = to_device(next(batches), loop.device)
         # By the micro-batch's share of the window, so that a short last one counts for its size.
         share = loop.objective.share(micro, positions)
         with loop.replica.accumulate(is_last=number == len(micros) - 1):

@@ -12,7 +12,7 @@ from aquatint.collective import num_ranks, share_batch, whole
 from aquatint.params import RunParams, StageParams
 from aquatint.training.objective import Objective, Opening
 from aquatint.training.optim import build_adamw
-from aquatint.training.precision import peak_memory_mb, to_device
+from aquatint.training.precision import peak_memory_mb
 from aquatint.training.schedules import cosine_factor, ramped_weights
 from aquatint.training.state import Progress, save_state
 
@@ -122,14 +122,12 @@ class Loop:
         active = {name: weight for name, weight in params.loss_weights.items() if weight}
         return ramped_weights(active, params.ramped_losses, params.loss_ramp, epoch)
 
-    def fetch(self, positions: Tensor) -> dict[str, Any]:
-        """This rank's share of one batch, on the device."""
+    def make_batch(self, positions: Tensor) -> dict[str, Any]:
+        """This rank's share of one batch, on the CPU."""
         samples = self.objective.samples
         if num_ranks() == 1:
-            batch = samples.batch(positions)
-        else:
-            batch = samples.batch(positions, share_batch(len(positions)))
-        return to_device(batch, self.device)
+            return samples.batch(positions)
+        return samples.batch(positions, share_batch(len(positions)))
 
     def weights(self) -> dict[str, Tensor]:
         """Copies of all parameters that ever train, on the CPU."""

@@ -79,6 +79,18 @@ def threads_per_rank(run: RunParams) -> int:
     return max(1, run.num_threads // run.num_processes)
 
 
+def share_on_cpu(run: RunParams, num_processes: int) -> RunParams:
+    """Return the run of one stage that is shared by so many processes where it trains on CPUs.
+
+    For a stage that everything behind it waits for, so that the other cores would have nothing to
+    do. A fixed number, not that of the cores: sums depend on it. On GPUs, and where the run asks
+    for more than one process by itself, the run's own number stays.
+    """
+    if takes_cuda(run) or run.num_ranks > 1:
+        return run
+    return run.model_copy(update={"num_processes": num_processes})
+
+
 def check_devices(run: RunParams) -> None:
     """Check that each process of this host would get a device of its own.
 

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from aquatint.geometry.poses import project_points
+from aquatint.processes import map_in_processes
 from aquatint.world.arrays import Rng
 from aquatint.world.flight_sites import PAD_COLORS, Pad
 from aquatint.world.pads import make_pad_town
 from aquatint.world.scenes import Scene
 from aquatint.world.town_agent import AgentSpec, AgentState, camera_pose, look
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # Towns of no recipe: theirs count up from 0.
 _FIRST_SEED = 2_000_000_000
-_VIEWS_PER_TOWN = 16
+_VIEWS_PER_TOWN = 24
 # Between the towns that are tried for one number: no other number's.
 _RETRY_STRIDE = 100_000
 _MAX_TRIES = 200
@@ -54,19 +55,39 @@ def view_pads(num_views: int, size_px: int, seed: int, num_cells: int = 4) -> It
         seed: Decides them.
         num_cells: Cells of ``PadView.word_cells`` along an edge.
     """
-    spec = AgentSpec(size_px=size_px)
-    rng = np.random.default_rng([seed, 98])
-    for number in tqdm(range(num_views), desc="viewing pads", disable=None, leave=False):
-        if number % _VIEWS_PER_TOWN == 0:
-            scene, pads = _make_town(seed, number // _VIEWS_PER_TOWN, spec)
-        state, pitch = _look_at_several(pads, spec, rng)
-        view = look(scene, state, spec, pitch)
-        places: dict[str, tuple[int, int] | None] = dict.fromkeys(PAD_COLORS)
-        for pad, (x, y, depth) in zip(pads, _project(pads, state, spec, pitch), strict=True):
-            if _is_inside(x, y, depth, size_px):
-                is_seen = abs(view.depth_m[int(y), int(x)] - depth) < 1.0
-                places[pad.color] = (int(y), int(x)) if is_seen else None
-        yield PadView(view.rgb, places, _cells(places, size_px, num_cells))
+    numbers = range(-(-num_views // _VIEWS_PER_TOWN))
+    tasks = [_Town(seed, number, size_px, num_cells) for number in numbers]
+    found = map_in_processes(_view_town, tasks, is_awaited=True)
+    towns = tqdm(found, "viewing pads", len(tasks), disable=None, leave=False, unit="town")
+    yield from itertools.islice(itertools.chain.from_iterable(towns), num_views)
+
+
+class _Town(NamedTuple):
+    """What a process needs to view one town."""
+
+    seed: int
+    number: int
+    size_px: int
+    num_cells: int
+
+
+def _view_town(task: _Town) -> list[PadView]:
+    spec = AgentSpec(size_px=task.size_px)
+    scene, pads = _make_town(task.seed, task.number, spec)
+    # By town, so that a town's views do not depend on who views the others.
+    rng = np.random.default_rng([task.seed, 98, task.number])
+    return [_view(scene, pads, spec, task.num_cells, rng) for _ in range(_VIEWS_PER_TOWN)]
+
+
+def _view(scene: Scene, pads: Sequence[Pad], spec: AgentSpec, num_cells: int, rng: Rng) -> PadView:
+    state, pitch = _look_at_several(pads, spec, rng)
+    view = look(scene, state, spec, pitch)
+    places: dict[str, tuple[int, int] | None] = dict.fromkeys(PAD_COLORS)
+    for pad, (x, y, depth) in zip(pads, _project(pads, state, spec, pitch), strict=True):
+        if _is_inside(x, y, depth, spec.size_px):
+            is_seen = abs(view.depth_m[int(y), int(x)] - depth) < 1.0
+            places[pad.color] = (int(y), int(x)) if is_seen else None
+    return PadView(view.rgb, places, _cells(places, spec.size_px, num_cells))
 
 
 def _make_town(seed: int, number: int, spec: AgentSpec) -> tuple[Scene, tuple[Pad, ...]]:

@@ -61,7 +61,7 @@ def ask_about_scenes(
         _Asked(scene_seed(seed, number), min(2, num_images - 2 * number), size_px, num_cells)
         for number in range(-(-num_images // 2))
     ]
-    for views in map_in_processes(_ask_about_scene, tasks):
+    for views in map_in_processes(_ask_about_scene, tasks, is_awaited=True):
         yield from views
 
 

@@ -95,11 +95,13 @@ def train_system2(  # noqa: PLR0913 - one argument for each catalog entry
     """Train the chosen parts of the backbone on one process or several."""
     from aquatint.training.launch import launch
     from aquatint.training.navigation_samples import NavigationData
+    from aquatint.training.precision import share_on_cpu
     from aquatint.training.system2_stage import System2Plan
     from aquatint.training.system2_stage import train_system2 as train
 
     plan = System2Plan.from_params(params, sampling.num_history)
     data = NavigationData(folder.root, frames, samples)
+    run = share_on_cpu(run, params.cpu_processes)
     return launch(train, (plan, data, backbone, run, states), run, Path(states.root))
 
 

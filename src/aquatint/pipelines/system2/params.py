@@ -68,6 +68,7 @@ class System2Params(StageParams):
     repeats_instruction: bool  # in the question over the look-down image
     max_new_tokens: PositiveInt
     num_val: PositiveInt
+    cpu_processes: PositiveInt  # on CPUs, where the run asks for one; all else waits for it
 
     @property
     def tuned(self) -> tuple[str, ...]:
