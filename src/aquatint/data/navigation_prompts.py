@@ -7,6 +7,7 @@ names the row and column of where it wants to go. ``parse_answer`` is the invers
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,6 +144,7 @@ def user_turn(question: str) -> str:
     return f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
 
 
+@functools.lru_cache(maxsize=1024)  # both questions of a sample ask
 def conjunctions_of(sample_id: str, seed: int) -> tuple[str, str]:
     """Return the conjunctions of a sample's two questions: a function of its id and the seed."""
     rng = np.random.default_rng([seed, *sample_id.encode()])

@@ -98,11 +98,17 @@ class DialogueWriter:
 
     def current(self, image: Image.Image, augmentation: Augmentation | None = None) -> Pixels:
         """Show the frame of this moment."""
-        return self._shown(image, self.style.frame_edge_px, augmentation)
+        shown = self._shown(image, self.style.frame_edge_px)
+        return shown if augmentation is None else self.changed(shown, augmentation)
 
-    def earlier(self, image: Image.Image, augmentation: Augmentation | None = None) -> Pixels:
+    def earlier(self, image: Image.Image) -> Pixels:
         """Show a frame of the past."""
-        return self._shown(image, self.style.history_edge_px, augmentation)
+        return self._shown(image, self.style.history_edge_px)
+
+    @staticmethod
+    def changed(shown: Pixels, augmentation: Augmentation) -> Pixels:
+        """Change the colors of a frame that is shown."""
+        return np.asarray(augmentation(Image.fromarray(shown)))
 
     def look_down(self, image: Image.Image) -> Pixels:
         """Show the image in which goals are named, as large as it is but for the limits."""
@@ -111,10 +117,9 @@ class DialogueWriter:
             image = image.resize((width, height), Image.Resampling.BICUBIC)
         return np.asarray(image)
 
-    def _shown(self, image: Image.Image, edge: int, augmentation: Augmentation | None) -> Pixels:
+    def _shown(self, image: Image.Image, edge: int) -> Pixels:
         height, width = self._fit(edge, edge)
-        resized = image.resize((width, height), Image.Resampling.BICUBIC)
-        return np.asarray(augmentation(resized) if augmentation else resized)
+        return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
     def _fit(self, height: int, width: int) -> tuple[int, int]:
         return fit_size(height, width, self._patch_px * self._merge, self._limits)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Told = Literal["own", "other", "grey"]
 _GREY = 128
-_NUM_KEPT = 256  # earlier frames, as they are shown
+_KEPT_BYTES = 2**28  # of earlier frames, as they are shown
 DOWN = write_actions([LOOK_DOWN])
 
 
@@ -112,8 +112,9 @@ class NavigationDialogues:
         self.writer = writer
         self._files, self._num_history = FrameFiles(data), num_history
         self._seed, self._is_grey = seed, told == "grey"
-        # Samples of one flight follow each other, and have most of their past in common.
-        self._earlier = functools.lru_cache(maxsize=_NUM_KEPT)(self._read_earlier)
+        # Samples of one flight have most of their past in common.
+        held = max(1, _KEPT_BYTES // (3 * writer.style.history_edge_px**2))
+        self._earlier = functools.lru_cache(maxsize=held)(self._read_earlier)
         self._texts = [str(row["instruction"]) for row in self.rows]
         if told == "other":
             self._texts = exchange_instructions(self._texts, [r["flight_id"] for r in self.rows])
@@ -145,10 +146,9 @@ class NavigationDialogues:
         row, writer = self.rows[position], self.writer
         flight, frame = row["flight_id"], int(row["frame"])
         past = self.past_frames(position)
-        if augmentation is None:
-            images = [self._earlier(flight, f) for f in past]
-        else:
-            images = [writer.earlier(self._files.view(flight, f), augmentation) for f in past]
+        images = [self._earlier(flight, f) for f in past]
+        if augmentation is not None:
+            images = [writer.changed(image, augmentation) for image in images]
         images.append(writer.current(self._files.view(flight, frame), augmentation))
         first, _ = self.conjunctions(position)
         return Turn(ask(self._texts[position], len(past), first), self._blank(images), None)
