@@ -1,18 +1,22 @@
-"""LoRA tuning of a Qwen2-VL, whole commands: this project against transformers.Trainer and TRL.
+"""LoRA tuning of a Qwen2-VL, whole commands: this project against four others.
 
 Two tasks: A, where the vision tower is a tenth of the work (112 px), and B with about the ratio of
 vision to language of InternVL3-1B (224 px). Each contender is a process of its own that imports,
-loads, trains three epochs and ends; CPU seconds of the whole process. Same model, same pictures
-and answers, same batch, rate and schedule. What differs: here the frozen tower runs once (its cache
-is built in the measured time), and logits are computed where labels are. Answers of one length
-only, so that a mean over tokens is the loss over samples everywhere.
+loads, reads the same PNG pictures and chats, trains three epochs and ends; CPU seconds of the whole
+process and its children. Same model, same token ids, same batch, rate, schedule and low-rank
+weights; ms-swift alone draws samples in another order. What differs: here the frozen tower runs
+once (its cache is built in the measured time), and logits are computed where labels are. Answers of
+one length only, so that a mean over tokens is the loss over samples everywhere.
 
-    python benchmarks/bench_lora_training.py [--once] [A] [B]
+    python benchmarks/bench_lora_training.py [--once] [--llamafactory PYTHON] [--ms-swift PYTHON]
+        [A] [B]
 
-TRL takes part where it is installed; LLaMA-Factory and ms-swift pin other versions of transformers
-and are not run.
+transformers.Trainer always takes part, TRL where it is installed. LLaMA-Factory and ms-swift pin
+other versions of transformers: each takes part when it is given the Python of an environment that
+holds it.
 """
 
+import argparse
 import importlib.util
 import json
 import resource
@@ -20,71 +24,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-EPOCHS, BATCH, RATE, VOCAB, PATCH_PX, ROUNDS = 3, 8, 1e-3, 8000, 14, 2
-LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}
-NUM_LABELS, PROMPT_TOKENS, ANSWER_TOKENS = 8, 16, 32
-MAX_LOSS_DIFFERENCE = 0.05
+from lora_contenders import CONTENDERS as OTHERS
+from lora_contenders import Contender, Training, train_elsewhere, trainer_arguments
+from lora_samples import MODEL, PATCH_PX, TASKS, build, read_samples
 
-
-class Task(NamedTuple):
-    """Sizes of a task: samples, edge in px, width, blocks of each tower."""
-
-    num: int
-    edge_px: int
-    width: int
-    vision_blocks: int
-    language_blocks: int
-
-    @property
-    def num_image_tokens(self) -> int:
-        """Image tokens, after two by two patches became one."""
-        return (self.edge_px // PATCH_PX // 2) ** 2
-
-
-TASKS = {"A": Task(512, 112, 192, 3, 4), "B": Task(256, 224, 256, 8, 4)}
-
-
-def build(task: Task, folder: Path) -> None:
-    """Write the model and the samples."""
-    import torch
-
-    from aquatint.models.architectures import ARCHITECTURES
-    from aquatint.models.pocket import qwen_config, random_qwen, train_tokenizer
-
-    kind = ARCHITECTURES["qwen2_vl"]
-    tokenizer = train_tokenizer(["a picture of a field"] * 9, 400, kind)
-    config = qwen_config(kind, width=task.width, num_blocks=task.language_blocks,
-                         image_size_px=task.edge_px, patch_size_px=PATCH_PX,
-                         tokenizer=tokenizer)  # fmt: skip
-    config.vision_config.depth = task.vision_blocks
-    config.text_config.vocab_size = VOCAB
-    model = random_qwen(kind, config, seed=0)
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    parts = (sum(p.numel() for p in part.parameters()) for part in (model, model.model.visual))
-    print("{:.1f} M weights, {:.1f} M of them vision".format(*(1e-6 * part for part in parts)))
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, NUM_LABELS, task.num)
-    images = rng.integers(90, 120, (task.num, task.edge_px, task.edge_px, 3), dtype=np.uint8)
-    colors = rng.integers(0, 255, (NUM_LABELS, 3), np.uint8)
-    images[:, 30:66, 30:66] = colors[labels][:, None, None]
-    words = rng.integers(400, VOCAB, (NUM_LABELS, ANSWER_TOKENS))
-    prompt = rng.integers(300, 390, PROMPT_TOKENS)
-    start, image, end = (
-        tokenizer.convert_tokens_to_ids(token)
-        for token in (kind.image_start, kind.image_token, kind.image_end)
-    )
-    prefix = [start, *[image] * task.num_image_tokens, end, *prompt]
-    ids = np.array([[*prefix, *words[label]] for label in labels])
-    wanted = ids.copy()
-    wanted[:, : len(prefix)] = -100
-    np.savez(folder / "data.npz", images=images, ids=ids, labels=wanted)
-    torch.manual_seed(0)
+TRAINING = Training(3, 8, 1e-3, {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0})
+ROUNDS, MAX_LOSS_DIFFERENCE = 2, 0.05
 
 
 class CachedSamples:
@@ -138,8 +89,8 @@ def train_here(task, folder):
     from aquatint.training.fit import fit
     from aquatint.training.objective import Objective, Opening
 
-    data = np.load(folder / "data.npz")
-    backbone = Backbone(str(folder / "model"), folder_digest(folder / "model"), "bench")
+    data = read_samples(task, folder)
+    backbone = Backbone(str(folder / MODEL), folder_digest(folder / MODEL), "bench")
     model = backbone.load()
     normalize = PixelNormalizer(*backbone.image_statistics)
     images = data["images"]
@@ -154,12 +105,15 @@ def train_here(task, folder):
     with tempfile.TemporaryDirectory() as store:
         cache = build_cache(FeatureStore(store, 1), {"bench": 1}, keys, compute)
         samples = CachedSamples(task, data, cache)
-        names = [f"backbone.{name}" for name in add_lora(model, LORA)]
+        names = [f"backbone.{name}" for name in add_lora(model, TRAINING.lora)]
         params = StageParams(
-            epochs=EPOCHS,
-            batch_size=BATCH,
+            epochs=TRAINING.epochs,
+            batch_size=TRAINING.batch,
             optimizer=OptimizerParams(
-                learning_rate=RATE, weight_decay=0.0, betas=(0.9, 0.999), warmup_fraction=0.0
+                learning_rate=TRAINING.rate,
+                weight_decay=0.0,
+                betas=(0.9, 0.999),
+                warmup_fraction=0.0,
             ),
             loss_weights={"answer": 1.0},
         )
@@ -182,11 +136,11 @@ def train_there(task, folder, trainer_class, arguments_class, **arguments):
     from aquatint.models.pixels import PixelNormalizer
     from aquatint.models.qwen_vl import patchify
 
-    data = np.load(folder / "data.npz")
-    model = Qwen2VLForConditionalGeneration.from_pretrained(folder / "model")
+    data = read_samples(task, folder)
+    model = Qwen2VLForConditionalGeneration.from_pretrained(folder / MODEL)
     # All start from one draw of low-rank weights only roughly: Trainer seeds after this.
-    model = get_peft_model(model, LoraConfig(target_modules=LORA_TARGETS, bias="none", **LORA))
-    normalize = PixelNormalizer(*read_image_statistics(folder / "model"))
+    model = get_peft_model(model, LoraConfig(target_modules=LORA_TARGETS, **TRAINING.lora))
+    normalize = PixelNormalizer(*read_image_statistics(folder / MODEL))
     patches, grids = patchify(normalize(torch.from_numpy(data["images"])), PATCH_PX, 2)
     patches = patches.reshape(task.num, -1, patches.shape[-1])
     ids, labels = torch.from_numpy(data["ids"]), torch.from_numpy(data["labels"])
@@ -200,12 +154,8 @@ def train_there(task, folder, trainer_class, arguments_class, **arguments):
                 "mm_token_type_ids": (ids[chosen] == image_token).int()}  # fmt: skip
 
     with tempfile.TemporaryDirectory() as output:
-        settings = arguments_class(
-            output_dir=output, per_device_train_batch_size=BATCH, num_train_epochs=EPOCHS,
-            learning_rate=RATE, lr_scheduler_type="cosine", weight_decay=0.0, max_grad_norm=1.0,
-            use_cpu=True, report_to="none", remove_unused_columns=False, save_strategy="no",
-            logging_steps=1, disable_tqdm=True, seed=0, **arguments,
-        )  # fmt: skip
+        settings = arguments_class(output_dir=output, remove_unused_columns=False,
+                                   **trainer_arguments(TRAINING), **arguments)  # fmt: skip
         trainer = trainer_class(model, settings, collate, task.num, folder)
         trainer.train()
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -230,7 +180,7 @@ def with_trl(task, folder):
 
     def make(model, settings, collate, num, where):
         rows = Dataset.from_dict({"index": list(range(num))})
-        tokenizer = AutoTokenizer.from_pretrained(where / "model")
+        tokenizer = AutoTokenizer.from_pretrained(where / MODEL)
         return SFTTrainer(model=model, args=settings, train_dataset=rows, data_collator=collate,
                           processing_class=tokenizer)  # fmt: skip
 
@@ -253,46 +203,92 @@ def compete(name: str, task_name: str, folder: Path) -> None:
     print(json.dumps(losses))
 
 
-def measure(name: str, task_name: str, folder: Path) -> tuple[float, list[float]]:
-    """CPU seconds of a contender's whole process, and its losses."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def train_in_own_process(name: str, task_name: str, folder: Path) -> list[float]:
+    """Losses of a contender of this file, run in a process of its own."""
     command = [sys.executable, __file__, "--compete", name, task_name, str(folder)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.strip().splitlines()[-1])
+
+
+def measure(train: Callable[[], list[float]]) -> tuple[float, list[float]]:
+    """CPU seconds of the processes that a training starts, and its losses."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    losses = train()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    return used, json.loads(output.strip().splitlines()[-1])
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, losses
 
 
-def main(task_names: list[str], num_rounds: int) -> None:
+def trainings(
+    task_name: str, folder: Path, others: dict[Contender, Path]
+) -> dict[str, Callable[[], list[float]]]:
+    """How each contender that is there trains, by name; this project is the first."""
     is_there = importlib.util.find_spec("trl") is not None
-    names = [name for name in CONTENDERS if name != "TRL" or is_there]
-    if not is_there:
-        print("TRL is not installed and was not run.")
-    for task_name in task_names:
-        task = TASKS[task_name]
+    found: dict[str, Callable[[], list[float]]] = {
+        name: partial(train_in_own_process, name, task_name, folder)
+        for name in CONTENDERS
+        if name != "TRL" or is_there
+    }
+    for other, python in others.items():
+        found[other.name] = partial(train_elsewhere, other, python, TRAINING, folder)
+    return found
+
+
+def report(rounds: list[dict[str, tuple[float, list[float]]]]) -> None:
+    """Print a line a contender.
+
+    Raises:
+        SystemExit: If one has learned other than this project, so that times mean nothing.
+    """
+    seconds = {name: statistics.median(part[name][0] for part in rounds) for name in rounds[0]}
+    ends = {
+        name: (float(np.mean(losses[:8])), float(np.mean(losses[-8:])))
+        for name, (_, losses) in rounds[0].items()
+    }
+    for name, (first, last) in ends.items():
         print(
-            f"task {task_name}: {task.num} pictures of {task.edge_px} px, batch {BATCH}, ", end=""
+            f"{name:16s} {seconds[name]:6.1f} CPU s, {seconds['here'] / seconds[name]:.2f} of "
+            f"it here, loss {first:.3f} to {last:.3f}"
+        )
+        if abs(last - ends["here"][1]) > MAX_LOSS_DIFFERENCE * first:
+            raise SystemExit(f"{name} ends at another loss than this project.")
+
+
+def main(task_names: list[str], num_rounds: int, others: dict[Contender, Path]) -> None:
+    if importlib.util.find_spec("trl") is None:
+        print("TRL is not installed and was not run.")
+    for other in OTHERS:
+        if other not in others:
+            print(f"{other.name} was not run; give the Python that has it: {other.flag} PYTHON")
+    for name in task_names:
+        task = TASKS[name]
+        print(
+            f"task {name}: {task.num} pictures of {task.edge_px} px, batch {TRAINING.batch}, ",
+            end="",
         )
         with tempfile.TemporaryDirectory() as root:
             build(task, Path(root))
-            rounds = [
-                {n: measure(n, task_name, Path(root)) for n in names} for _ in range(num_rounds)
-            ]
-        seconds = {name: statistics.median(part[name][0] for part in rounds) for name in names}
-        last = {name: float(np.mean(rounds[0][name][1][-8:])) for name in names}
-        for name in names:
-            first = float(np.mean(rounds[0][name][1][:8]))
-            print(
-                f"{name:16s} {seconds[name]:6.1f} CPU s, {seconds['here'] / seconds[name]:.2f} of "
-                f"it here, loss {first:.3f} to {last[name]:.3f}"
-            )
-            if abs(last[name] - last["here"]) > MAX_LOSS_DIFFERENCE * first:
-                raise SystemExit(f"{name} ends at another loss than this project.")
+            ways = trainings(name, Path(root), others)
+            report([{n: measure(way) for n, way in ways.items()} for _ in range(num_rounds)])
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="*", metavar="A, B", help="default: both")
+    parser.add_argument("--once", action="store_true", help=f"one round, not {ROUNDS}")
+    for other in OTHERS:
+        parser.add_argument(other.flag, dest=other.name, type=Path, metavar="PYTHON",
+                            help=f"of an environment that holds {other.name}")  # fmt: skip
+    options = parser.parse_args(arguments)
+    if unknown := set(options.tasks) - set(TASKS):
+        parser.error(f"tasks are {', '.join(TASKS)}; got {', '.join(sorted(unknown))}")
+    return options
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--compete"]:
         compete(sys.argv[2], sys.argv[3], Path(sys.argv[4]))
     else:
-        names = [name for name in sys.argv[1:] if name != "--once"]
-        main(names or list(TASKS), 1 if "--once" in sys.argv else ROUNDS)
+        options = parse(sys.argv[1:])
+        given = {other: getattr(options, other.name) for other in OTHERS}
+        main(options.tasks or list(TASKS), 1 if options.once else ROUNDS,
+             {other: python for other, python in given.items() if python})  # fmt: skip

@@ -1,7 +1,8 @@
-"""The benchmark of accelerators, as far as a machine without one can run it."""
+"""The benchmarks' own logic: of accelerators as far as a machine without one can run it."""
 
 import json
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,75 @@ def test_variants_learn_the_same(bench, tmp_path):
     for changed in ({"attention": "eager"}, {"compile_backend": "eager"}):
         losses = subject.train_variant(bench.Variant("float32", **changed)).losses
         assert losses == pytest.approx(plain, rel=1e-5)
+
+
+@pytest.fixture
+def contenders(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import lora_contenders
+
+    return lora_contenders
+
+
+@pytest.fixture
+def model_folder(contenders, tmp_path):
+    model = tmp_path / contenders.MODEL
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps({"image_token_id": 5}))
+    return tmp_path
+
+
+COMMAND = """#!{python}
+import json, os, sys
+from pathlib import Path
+given = json.loads(Path(sys.argv[2]).read_text())
+rows = [{{"loss": given["learning_rate"]}}, {{"loss": 2.0}}, {{"train_loss": 3.0}}]
+history = Path(given["output_dir"], "{history}")
+history.write_text("\\n".join(map(json.dumps, rows)))
+sys.exit("bad news" if given["num_train_epochs"] == 0 or "PYTHONPATH" in os.environ else 0)
+"""
+
+
+def put_command(contender, folder):
+    script, verb = contender.command
+    path = folder / script
+    path.write_text(COMMAND.format(python=sys.executable, history=contender.history))
+    path.chmod(0o755)
+    return folder / "python"
+
+
+def test_other_projects_train_as_they_are_told_with_nothing_of_this_environment(
+    contenders, model_folder, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", "/of/this/interpreter")
+    lora = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}
+    for contender in contenders.CONTENDERS:
+        python = put_command(contender, model_folder)
+        training = contenders.Training(3, 8, 1e-3, lora)
+        losses = contenders.train_elsewhere(contender, python, training, model_folder)
+        assert losses == [1e-3, 2.0]
+        with pytest.raises(SystemExit, match=f"{contender.name} failed:(.|\n)*bad news"):
+            contenders.train_elsewhere(contender, python, training._replace(epochs=0), model_folder)
+
+
+def test_other_projects_are_told_what_trainer_is(contenders, model_folder):
+    training = contenders.Training(3, 8, 1e-3, {"r": 4, "lora_alpha": 9, "lora_dropout": 0.5})
+    for contender in contenders.CONTENDERS:
+        told = contender.configure(training, model_folder, model_folder)
+        assert told.items() >= contenders.trainer_arguments(training).items()
+        assert [told[f"lora_{name}"] for name in ("rank", "alpha", "dropout")] == [4, 9, 0.5]
+
+
+@pytest.mark.slow
+def test_all_contenders_read_samples_of_one_length(contenders, tmp_path):
+    import lora_samples
+
+    task = lora_samples.Task(16, 112, 96, 1, 1)
+    lora_samples.build(task, tmp_path)
+    samples = lora_samples.read_samples(task, tmp_path)
+    assert samples["images"].shape == (16, 112, 112, 3)
+    image_token = json.loads((tmp_path / "model" / "config.json").read_text())["image_token_id"]
+    assert ((samples["ids"] == image_token).sum(axis=1) == task.num_image_tokens).all()
+    # The marks of a dialogue are a token each: 16 of the prompt and 32 of the answer.
+    assert samples["ids"].shape == (16, 2 + task.num_image_tokens + 16 + 32)
+    assert ((samples["labels"] != -100).sum(axis=1) == 32).all()
