@@ -70,7 +70,7 @@ def test_flags_that_train_nothing_are_refused():
         "vision_learning_rate": 1.0, "data_augmentation": False, "frame_edge_px": 48,
         "history_edge_px": 24, "min_pixels": 1, "max_pixels": 2, "max_new_tokens": 1,
         "repeats_instruction": True,
-        "num_val": 1, **plan().params.model_dump(),
+        "num_val": 1, "cpu_processes": 2, **plan().params.model_dump(),
     }  # fmt: skip
     with pytest.raises(ValueError, match="nothing would train"):
         System2Params(**fields)
