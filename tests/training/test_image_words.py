@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from aquatint.io.pocket_recipe import PocketRecipe
 from aquatint.models.architectures import ARCHITECTURES
@@ -173,6 +174,16 @@ def test_rows_and_columns_turn_fast_where_the_section_says_so(tokenizer):
         assert set(torch.nonzero(cosines[0, 0, :16] != 1)[:, 0].tolist()) == channels
 
 
+@pytest.mark.parametrize(("marks_turns", "num_tokens"), [(True, 1), (False, 4)])
+def test_the_mark_of_a_turn_is_one_token_where_asked_for(tmp_path, marks_turns, num_tokens):
+    text = "<|im_start|>user\nWhich?<|im_end|>\n<|im_start|>assistant\n"
+    tokenizer = train_tokenizer([text] * 50, 400, ARCHITECTURE, marks_turns=marks_turns)
+    tokenizer.save_pretrained(tmp_path)
+    read = AutoTokenizer.from_pretrained(tmp_path)
+    assert len(read.tokenize("<|im_start|>")) == num_tokens
+    assert read.decode(read(text)["input_ids"]) == text
+
+
 def test_a_weight_of_zero_leaves_the_address_as_it_was():
     from aquatint.io.pocket import pocket_digest
 
@@ -184,6 +195,8 @@ def test_a_weight_of_zero_leaves_the_address_as_it_was():
     plain = pocket_digest(PocketRecipe(**sizes))
     assert pocket_digest(PocketRecipe(**sizes, word_weight=0.0)) == plain
     assert pocket_digest(PocketRecipe(**sizes, asked_weight=0.0)) == plain
+    assert pocket_digest(PocketRecipe(**sizes, marks_turns=False)) == plain
+    assert pocket_digest(PocketRecipe(**sizes, marks_turns=True)) != plain
     assert pocket_digest(PocketRecipe(**sizes, word_weight=0.3)) != plain
     with pytest.raises(ValueError, match=r"asked_weight 0\.3 needs num_pointings, got 0"):
         PocketRecipe(**sizes, asked_weight=0.3)

@@ -35,7 +35,7 @@ def pocket_digest(recipe: PocketRecipe) -> str:
              "num_visual_questions": 0, "weight_scale": 1.0, "num_pointings": 0,
              "rope_theta": 1e4, "word_weight": 0.0, "asked_weight": 0.0,
              "num_key_value_heads": 0, "num_vision_blocks": 0,
-             "mrope_section": (4, 6, 6)}  # fmt: skip
+             "mrope_section": (4, 6, 6), "marks_turns": False}  # fmt: skip
     content = {key: v for key, v in asdict(recipe).items() if later.get(key, ...) != v}
     if recipe.architecture != "internvl":
         # Sums of another order than those of transformers' convolution.
@@ -81,7 +81,12 @@ def _build(folder: Path, recipe: PocketRecipe, states: Path) -> None:
 
     architecture = require_architecture(recipe.architecture)
     images = captioned_images(recipe, states)
-    tokenizer = train_tokenizer(tokenizer_texts(images, recipe), recipe.vocab_size, architecture)
+    tokenizer = train_tokenizer(
+        tokenizer_texts(images, recipe),
+        recipe.vocab_size,
+        architecture,
+        marks_turns=recipe.marks_turns,
+    )
     model = _random_model(recipe, architecture, tokenizer)
     if recipe.epochs:
         _train_captioning(model, tokenizer, images, recipe, states)

@@ -43,6 +43,8 @@ class PocketRecipe:
         mrope_section: Channels of half a head's width that turn with a token's time, row and
             column, fastest first; a longer list goes around again. Channels that turn fast tell
             places apart, slow ones are what a content is found by.
+        marks_turns: Whether the mark that begins a turn of a dialogue is one token, as in Qwen's
+            own tokenizers, and not spelt out.
 
     Raises:
         ValueError: If ``asked_weight`` is given without ``num_pointings``.
@@ -73,6 +75,7 @@ class PocketRecipe:
     num_key_value_heads: int = 0
     num_vision_blocks: int = 0
     mrope_section: tuple[int, ...] = (4, 6, 6)
+    marks_turns: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a loss that nothing could teach."""

@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 _INTERNVL = ARCHITECTURES["internvl"]
 IMAGE_TOKEN = _INTERNVL.image_token
 _HEAD_WIDTH = 32
+_TURN = {"turn_start_token": "<|im_start|>"}
 
 
 def train_tokenizer(
-    corpus: Iterable[str], vocab_size: int, architecture: Architecture = _INTERNVL
+    corpus: Iterable[str],
+    vocab_size: int,
+    architecture: Architecture = _INTERNVL,
+    *,
+    marks_turns: bool = False,
 ) -> Qwen2Tokenizer:
     """Train a byte-level BPE tokenizer of Qwen2's own kind on ``corpus``.
 
@@ -31,6 +36,7 @@ def train_tokenizer(
         corpus: Texts; any string can be encoded afterwards, because all bytes are in the alphabet.
         vocab_size: Upper limit of the vocabulary; templated text stops well below it.
         architecture: Whose special tokens it has.
+        marks_turns: Whether ``<|im_start|>`` in a text is one token.
 
     Returns:
         Tokenizer which round-trips through ``AutoTokenizer``.
@@ -62,7 +68,7 @@ def train_tokenizer(
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         unk_token="<|endoftext|>",
-        extra_special_tokens=_named_tokens(architecture),
+        extra_special_tokens=_named_tokens(architecture) | (_TURN if marks_turns else {}),
     )
 
 
