@@ -1,6 +1,7 @@
 """The loop: resume bit for bit, freezing, non-finite losses, accumulation, overfitting."""
 
 import json
+import threading
 
 import pytest
 import torch
@@ -33,12 +34,14 @@ class Rows:
         self.x = torch.randn(count, 4, generator=generator)
         self.y = self.x.sum(dim=1, keepdim=True)
         self.fetched = []
+        self.threads = set()
 
     def __len__(self):
         return len(self.x)
 
     def batch(self, positions):
         self.fetched += positions.tolist()
+        self.threads.add(threading.current_thread().name)
         return {"x": self.x[positions], "y": self.y[positions]}
 
     def identify(self, positions):
@@ -88,20 +91,40 @@ def killed_at(step):
     return losses
 
 
+class NoisyRows(Rows):
+    """Rows with noise from the generator that dropout draws from too."""
+
+    def batch(self, positions):
+        batch = super().batch(positions)
+        return {**batch, "x": batch["x"] + 0.1 * torch.randn_like(batch["x"])}
+
+
+@pytest.mark.parametrize(("kind", "is_ahead"), [(Rows, True), (NoisyRows, False)])
+def test_batches_are_made_ahead_unless_they_draw_as_the_model_does(
+    kind, is_ahead, tmp_path, run_params
+):
+    rows, net = kind(), make_net()
+    fit(net, Objective(rows, squared), all_open(net), params(), run_params, tmp_path)
+    others = rows.threads - {threading.main_thread().name}
+    assert bool(others) == is_ahead
+
+
+@pytest.mark.parametrize("kind", [Rows, NoisyRows])
 @pytest.mark.parametrize("step", range(9))
 def test_a_training_killed_at_any_step_ends_bit_for_bit_as_an_uninterrupted_one(
-    step, tmp_path, run_params
+    step, kind, tmp_path, run_params
 ):
     run = run_with(run_params, save_state_every_steps=2)
 
     def scores():
         def evaluate(model):
             with torch.no_grad():
-                return {"score": -squared(model, rows.batch(torch.arange(10)))["itc"].item()}
+                points = {"x": rows.x, "y": rows.y}
+                return {"score": -squared(model, points)["itc"].item()}
 
         return evaluate
 
-    rows = Rows()
+    rows = kind()
     whole = make_net()
     expected = fit(
         whole, Objective(rows, squared, scores()), all_open(whole), params(), run, tmp_path / "a"

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from aquatint.training.precision import (
     to_device,
 )
 from aquatint.training.prefetch import one_ahead
-from aquatint.training.state import HistoryFile, restore_state
+from aquatint.training.state import HistoryFile, draw_positions, restore_state
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -175,12 +176,22 @@ def run_epoch(loop: Loop, history: HistoryFile, interruption: Interruption) -> N
 
 
 def _batches(loop: Loop, windows: Sequence[Tensor]) -> Generator[dict[str, Any]]:
-    """This rank's share of each batch of some accumulation windows, one after the other."""
+    """This rank's share of each batch of some accumulation windows, one after the other.
+
+    Made ahead, but where a batch depends on more than its positions: on its step, which has to have
+    begun, or on the generators that the model draws from too, whose order has to stay.
+    """
     micros = (micro for window in windows for micro in window.split(loop.pass_size))
     if loop.objective.begin_step:
-        # A batch may depend on its step, which has to have begun.
-        return (loop.make_batch(micro) for micro in micros)
-    return one_ahead(loop.make_batch, micros)
+        yield from map(loop.make_batch, micros)
+        return
+    is_function = True
+    for first in islice(micros, 1):
+        before = draw_positions()
+        batch = loop.make_batch(first)
+        is_function = draw_positions() == before
+        yield batch
+    yield from one_ahead(loop.make_batch, micros) if is_function else map(loop.make_batch, micros)
 
 
 def _take_step(loop: Loop, positions: Tensor, batches: Iterator[dict[str, Any]]) -> dict[str, Any]:

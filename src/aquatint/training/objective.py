@@ -20,7 +20,11 @@ class Samples(Protocol):
 
     @property
     def batch(self) -> Callable[..., dict[str, Any]]:
-        """Function of positions (B,), and of a ``Share``, to a batch: tensors by name."""
+        """Function of positions (B,), and of a ``Share``, to a batch: tensors by name.
+
+        It is called one batch ahead, in a thread of its own and never twice at once, unless it
+        draws from the generators of torch or ``random`` that the model draws from too.
+        """
 
     def identify(self, positions: Tensor) -> list[str]:
         """Return the ids a person would look up, for error messages."""

@@ -175,6 +175,12 @@ def restore_state(
     return None
 
 
+def draw_positions() -> tuple[object, ...]:
+    """Where the generators stand that a state keeps: equal as long as nothing draws from them."""
+    states = _generator_states()
+    return random.getstate(), *(state.numpy().tobytes() for state in states.values())
+
+
 def _generator_states() -> dict[str, torch.Tensor]:
     """States of torch's generators of this rank, by kind of device."""
     import torch
