@@ -14,7 +14,7 @@ from aquatint.features.cache import FeatureStore
 from aquatint.features.frozen import Encoding, cache_text_tokens
 from aquatint.training import launch as launching
 from aquatint.training.launch import RankError, launch, torchrun_command
-from aquatint.training.precision import check_devices, threads_per_rank
+from aquatint.training.precision import check_devices, share_on_cpu, threads_per_rank
 from project_runs import PROJECT, open_catalog
 
 NODE = "two_stage.stage1.train_stage1"
@@ -155,6 +155,15 @@ def test_more_processes_than_devices_are_refused(run_params, monkeypatch):
         check_devices(run)
     check_devices(run.model_copy(update={"num_processes": 2}))
     check_devices(run.model_copy(update={"device": "cpu"}))
+
+
+def test_a_stage_is_shared_on_cpus_alone_and_where_the_run_asks_for_one(run_params, monkeypatch):
+    assert share_on_cpu(run_params, 2).num_processes == 2
+    asked = run_params.model_copy(update={"num_processes": 4})
+    assert share_on_cpu(asked, 2) == asked
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    on_gpu = run_params.model_copy(update={"device": "auto"})
+    assert share_on_cpu(on_gpu, 2) == on_gpu
 
 
 def test_hosts_without_slurm_are_refused(run_params, monkeypatch, tmp_path):

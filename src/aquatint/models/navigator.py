@@ -63,9 +63,9 @@ class NavigationModel(nn.Module):
         embeddings = embed_with_images(self.backbone, ids, features)
         if extra is not None:
             embeddings = embeddings.where(extra == 0, extra.to(embeddings.dtype))
+        # Without a mask: padding stands at the end, where a causal model cannot see it, and kernels
+        # that know no mask but the causal one are the fast ones.
         return self.backbone.model.language_model(
-            # Without a mask: padding stands at the end, where a causal model cannot see it, and
-            # kernels that know no mask but the causal one are the fast ones.
             inputs_embeds=embeddings,
             position_ids=positions,
             use_cache=False,

@@ -220,6 +220,7 @@ class System1(nn.Module):
             Scaled increments, shape (B, K, H, 3).
         """
         if isinstance(self.decoder, TrajectoryDecoder) and isinstance(self.process, Diffusion):
+            # It computes keys and values of a condition once for all samples.
             return self.decoder.sample(self.process, condition, start, generator)
         repeated = condition.repeat_interleave(start.shape[1], dim=0)
         found = self.process.sample(

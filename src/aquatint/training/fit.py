@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,12 +184,13 @@ def _batches(loop: Loop, windows: Sequence[Tensor]) -> Generator[dict[str, Any]]
     if loop.objective.begin_step:
         yield from map(loop.make_batch, micros)
         return
-    is_function = True
-    for first in islice(micros, 1):
-        before = draw_positions()
-        batch = loop.make_batch(first)
-        is_function = draw_positions() == before
-        yield batch
+    first = next(micros, None)
+    if first is None:
+        return
+    before = draw_positions()
+    batch = loop.make_batch(first)
+    is_function = draw_positions() == before
+    yield batch
     yield from one_ahead(loop.make_batch, micros) if is_function else map(loop.make_batch, micros)
 
 
