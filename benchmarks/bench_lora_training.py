@@ -80,8 +80,9 @@ def train_here(task, folder):
     import torch
 
     from aquatint.features.cache import FeatureStore, build_cache
-    from aquatint.models.answering import AnsweringModel, add_lora
+    from aquatint.models.answering import LORA_TARGETS, AnsweringModel
     from aquatint.models.backbone import Backbone, folder_digest
+    from aquatint.models.low_rank import inject_lora
     from aquatint.models.pixels import PixelNormalizer
     from aquatint.models.qwen_vl import encode_views
     from aquatint.params import OptimizerParams, RunParams, StageParams
@@ -105,7 +106,8 @@ def train_here(task, folder):
     with tempfile.TemporaryDirectory() as store:
         cache = build_cache(FeatureStore(store, 1), {"bench": 1}, keys, compute)
         samples = CachedSamples(task, data, cache)
-        names = [f"backbone.{name}" for name in add_lora(model, TRAINING.lora)]
+        lora = inject_lora(model, TRAINING.lora, LORA_TARGETS)
+        names = [f"backbone.{name}" for name in lora]
         params = StageParams(
             epochs=TRAINING.epochs,
             batch_size=TRAINING.batch,

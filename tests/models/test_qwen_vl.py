@@ -7,9 +7,15 @@ from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 
 from aquatint.features.views import ViewStyle, fit_size
-from aquatint.models.answering import AnsweringModel, add_lora, pack_candidates, score_candidates
+from aquatint.models.answering import (
+    LORA_TARGETS,
+    AnsweringModel,
+    pack_candidates,
+    score_candidates,
+)
 from aquatint.models.architectures import require_architecture
 from aquatint.models.backbone import Backbone, folder_digest
+from aquatint.models.low_rank import inject_lora
 from aquatint.models.pixels import PixelNormalizer
 from aquatint.models.qwen_vl import embed_with_images, encode_views, patchify, rope_positions
 from aquatint.training.answering_inference import generate_answers
@@ -181,7 +187,7 @@ def test_what_is_written_is_what_generate_writes(qwen_backbone, prompts, images)
 
 def test_low_rank_weights_stand_beside_q_k_v_and_o_of_the_language_model_alone(qwen_backbone):
     model = qwen_backbone.load()
-    names = add_lora(model, {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0})
+    names = inject_lora(model, {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0}, LORA_TARGETS)
     assert len(names) == 2 * 4 * 2
     assert all("language_model.layers" in name for name in names)
     trained = sum(p.numel() for n, p in model.named_parameters() if n in names)
@@ -195,7 +201,7 @@ def test_recomputed_activations_give_the_same_gradients(qwen_backbone, inspectio
     def gradients(has_checkpointing):
         torch.manual_seed(0)
         loaded = qwen_backbone.load()
-        names = add_lora(loaded, {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0})
+        names = inject_lora(loaded, {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0}, LORA_TARGETS)
         model = AnsweringModel(loaded, has_checkpointing=has_checkpointing).train()
         parameters = dict(loaded.named_parameters())
         for name in names:

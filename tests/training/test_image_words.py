@@ -203,3 +203,28 @@ def test_a_weight_of_zero_leaves_the_address_as_it_was():
     pointing = {**sizes, "num_visual_questions": 0, "num_pointings": 2}
     asked, not_asked = (PocketRecipe(**pointing, asked_weight=weight) for weight in (0.3, 0.0))
     assert pocket_digest(asked) != pocket_digest(not_asked)
+
+
+def test_words_of_aerial_scenes_are_learned_where_nothing_else_is_read(tmp_path, monkeypatch):
+    from aquatint.io.pocket import pocket_digest
+    from aquatint.io.pocket_documents import captioned_images
+    from aquatint.world import aerial_views
+
+    sizes = dict(
+        width=32, num_blocks=2, image_size_px=48, patch_size_px=12, vocab_size=512,
+        num_buildings=2, views_per_building=2, epochs=1, batch_size=4, learning_rate=1e-3,
+        max_tokens=40, seed=0,
+    )  # fmt: skip
+    recipe = PocketRecipe(**sizes, word_weight=0.8)
+    images = captioned_images(recipe, tmp_path)
+    assert images.words.words == aerial_views.CELL_WORDS
+    assert images.words.targets.shape == (4, 4, len(aerial_views.CELL_WORDS))
+    assert set(np.unique(images.words.targets)) == {0, 1}
+    plain = captioned_images(PocketRecipe(**sizes), tmp_path)
+    assert plain.words is None
+    assert plain.texts == images.texts, "the same world, with words or not"
+    before = pocket_digest(recipe)
+    monkeypatch.setattr(aerial_views, "FORMAT_VERSION", aerial_views.FORMAT_VERSION + 1)
+    assert pocket_digest(recipe) != before, "other cells are another backbone"
+    with_flights = PocketRecipe(**sizes, word_weight=0.8, num_flights=2)
+    assert not with_flights.reads_aerial_words

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from aquatint.models.retrieval_model import merge_lora, open_backbone
+from aquatint.models.low_rank import merge_lora
+from aquatint.models.retrieval_model import open_backbone
 from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError
 from aquatint.training.merge import merge_checkpoint
 from aquatint.training.retrieval_inference import encode_split

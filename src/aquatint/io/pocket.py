@@ -46,6 +46,10 @@ def pocket_digest(recipe: PocketRecipe) -> str:
         content["flights"] = FLIGHT_VERSION
     if recipe.num_visual_questions:
         content["visual_questions"] = QUESTION_VERSION
+    if recipe.reads_aerial_words:
+        from aquatint.world.aerial_views import FORMAT_VERSION as AERIAL_VERSION
+
+        content["aerial_words"] = AERIAL_VERSION
     if recipe.num_pointings:
         from aquatint.data.navigation_prompts import TEMPLATE_VERSION
         from aquatint.io.pocket_questions import POINTINGS_VERSION
@@ -105,17 +109,19 @@ def _random_model(recipe: PocketRecipe, architecture: Architecture, tokenizer: A
         "patch_size_px": recipe.patch_size_px,
         "tokenizer": tokenizer,
     }
+    model: Any
     if architecture.name == "internvl":
-        return random_internvl(internvl_config(**sizes), recipe.seed)
-    config = qwen_config(
-        architecture,
-        **sizes,
-        rope_theta=recipe.rope_theta,
-        mrope_section=recipe.mrope_section,
-        num_key_value_heads=recipe.num_key_value_heads,
-        num_vision_blocks=recipe.num_vision_blocks,
-    )
-    model = random_qwen(architecture, config, recipe.seed)
+        model = random_internvl(internvl_config(**sizes), recipe.seed)
+    else:
+        config = qwen_config(
+            architecture,
+            **sizes,
+            rope_theta=recipe.rope_theta,
+            mrope_section=recipe.mrope_section,
+            num_key_value_heads=recipe.num_key_value_heads,
+            num_vision_blocks=recipe.num_vision_blocks,
+        )
+        model = random_qwen(architecture, config, recipe.seed)
     for parameter in model.parameters():
         if parameter.ndim == 2 and recipe.weight_scale != 1:
             parameter.data *= recipe.weight_scale

@@ -42,15 +42,20 @@ def tokenizer_texts(images: Any, recipe: PocketRecipe) -> list[str]:  # noqa: AN
 
 
 def captioned_images(recipe: PocketRecipe, scratch: Path) -> Any:  # noqa: ANN401 - light signature
-    """Render the pretraining world, read it back like any GeoText folder, and drop the files."""
+    """Render the pretraining world and say what a backbone reads about it.
+
+    Scenes that only have captions are read back like any GeoText folder, and the files dropped.
+    """
     import numpy as np
 
     from aquatint.features.images import load_image
-    from aquatint.io.pocket_questions import with_pointings, with_questions
+    from aquatint.io.pocket_questions import aerial_words, with_pointings, with_questions
     from aquatint.training.captioning import CaptionedImages
     from aquatint.world.geotext import GeoTextWorldSpec, is_complete, write_geotext
     from aquatint.world.inspection import describe_structures
 
+    if recipe.reads_aerial_words:
+        return aerial_words(recipe)
     folder = scratch / "world"
     spec = GeoTextWorldSpec(
         num_train_buildings=recipe.num_buildings,

@@ -1,4 +1,4 @@
-"""What a pocket backbone is asked about sparse scenes and about landing pads."""
+"""What a pocket backbone is told about its scenes, and asked about sparse ones and landing pads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +16,27 @@ _POINTING_SHARE = 0.95
 _OTHERS = "And the others?"
 # Part of the address of a backbone that points: raise it when its questions change.
 POINTINGS_VERSION = 2
+
+
+def aerial_words(recipe: PocketRecipe) -> Any:  # noqa: ANN401 - light signature
+    """Aerial scenes with their captions, and which words lie where in them."""
+    from aquatint.training.captioning import CaptionedImages
+    from aquatint.world.aerial_views import CELL_WORDS, view_aerial_scenes
+
+    views = list(
+        view_aerial_scenes(
+            recipe.num_buildings,
+            recipe.views_per_building,
+            recipe.image_size_px,
+            recipe.seed,
+            _num_cells(recipe),
+        )
+    )
+    return CaptionedImages(
+        np.stack([view.pixels for view in views]),
+        [view.texts for view in views],
+        words=_image_words(CELL_WORDS, 0, views),
+    )
 
 
 def with_questions(pixels: list[Any], texts: list[list[str]], recipe: PocketRecipe) -> Any:  # noqa: ANN401
@@ -41,7 +62,7 @@ def with_questions(pixels: list[Any], texts: list[list[str]], recipe: PocketReci
 
 
 def _num_cells(recipe: PocketRecipe) -> int:
-    """Image tokens along an edge: both Qwens make one of two by two patches."""
+    """Image tokens along an edge: every architecture makes one of two by two patches."""
     return recipe.image_size_px // recipe.patch_size_px // 2
 
 

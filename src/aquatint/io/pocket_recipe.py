@@ -34,8 +34,9 @@ class PocketRecipe:
         rope_theta: Base of the language model's rotary positions; small models over few image
             tokens need a small one to tell places apart.
         word_weight: Weight of the loss by which each image token learns which words lie in its
-            area; 0 leaves it out. For worlds that say so (``num_visual_questions``,
-            ``num_pointings``).
+            area; 0 leaves it out. For worlds that say so: sparse scenes
+            (``num_visual_questions``), landing pads (``num_pointings``), and aerial scenes where
+            nothing else is read.
         asked_weight: Weight of the loss by which image tokens learn whether a question in front of
             the image asks for what lies in their area; 0 leaves it out. For ``num_pointings``.
         num_key_value_heads: Of the language model; 0 for a third of its heads, at least one.
@@ -76,6 +77,17 @@ class PocketRecipe:
     num_vision_blocks: int = 0
     mrope_section: tuple[int, ...] = (4, 6, 6)
     marks_turns: bool = False
+
+    @property
+    def reads_aerial_words(self) -> bool:
+        """Whether the words of the aerial scenes are learned: those of nothing else are."""
+        others = (
+            self.num_inspections,
+            self.num_flights,
+            self.num_visual_questions,
+            self.num_pointings,
+        )
+        return bool(self.word_weight) and not any(others)
 
     def __post_init__(self) -> None:
         """Refuse a loss that nothing could teach."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -68,35 +68,6 @@ class AnsweringModel(nn.Module):
     def answer_logits(self, states: Tensor) -> Tensor:
         """Next-token logits of chosen hidden states (N, D) in float32, shape (N, V)."""
         return self.backbone.lm_head(states).float()
-
-
-def add_lora(
-    backbone: PreTrainedModel,
-    lora: Mapping[str, Any],
-    targets: str | list[str] = LORA_TARGETS,
-) -> list[str]:
-    """Put low-rank weights beside linears, in place.
-
-    Args:
-        backbone: Qwen2-VL or Qwen2.5-VL.
-        lora: ``r``, ``lora_alpha`` and ``lora_dropout`` of ``peft.LoraConfig``.
-        targets: Linears by name, or a pattern of names; q, k, v and o of every block of the
-            language model unless said otherwise.
-
-    Returns:
-        Names of the parameters that were added.
-    """
-    from peft import LoraConfig, inject_adapter_in_model
-
-    config = LoraConfig(target_modules=targets, bias="none", **lora)
-    inject_adapter_in_model(config, backbone)
-    backbone.requires_grad_(False)
-    names = [name for name, _ in backbone.named_parameters() if "lora_" in name]
-    # In fp32 whatever the backbone's type: bf16 loses updates smaller than 1/256 of a weight.
-    by_name = dict(backbone.named_parameters())
-    for name in names:
-        by_name[name].data = by_name[name].data.float()
-    return names
 
 
 def pack_candidates(

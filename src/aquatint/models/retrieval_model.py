@@ -196,34 +196,7 @@ def _inject_lora(
     totals: tuple[int, int],
     lora: Mapping[str, Any],
 ) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
+    from aquatint.models.low_rank import inject_lora
 
     blocks = _blocks_pattern(list(range(1, num_blocks + 1)), totals)
-    targets = f"{blocks}({_VISION_LINEARS}|{_TEXT_LINEARS})"
-    inject_adapter_in_model(LoraConfig(target_modules=targets, bias="none", **lora), backbone)
-    backbone.requires_grad_(False)
-    # In fp32 whatever the backbone's type: bf16 loses updates smaller than 1/256 of a weight.
-    for name, parameter in backbone.named_parameters():
-        if "lora_" in name:
-            parameter.data = parameter.data.float()
-
-
-def merge_lora(backbone: Any) -> Any:  # noqa: ANN401 - any architecture
-    """Fold all low-rank weights into the linears they belong to, in place.
-
-    Raises:
-        ValueError: If the backbone is not in float32: merging in bf16 costs 4 % of a logit's
-            spread.
-    """
-    from peft.tuners.lora import LoraLayer
-
-    if backbone.dtype != torch.float32:
-        raise ValueError(f"LoRA is merged in float32, got a backbone in {backbone.dtype}.")
-    for name, module in list(backbone.named_modules()):
-        if isinstance(module, LoraLayer):
-            module.merge(safe_merge=True)
-            parent = backbone.get_submodule(name.rpartition(".")[0])
-            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
-    if hasattr(backbone, "peft_config"):
-        del backbone.peft_config
-    return backbone
+    inject_lora(backbone, lora, f"{blocks}({_VISION_LINEARS}|{_TEXT_LINEARS})")

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 import torch
 
-from aquatint.models.answering import AnsweringModel, add_lora
+from aquatint.models.answering import LORA_TARGETS, AnsweringModel
 from aquatint.models.backbone import Backbone
+from aquatint.models.low_rank import inject_lora
 from aquatint.params import RunParams, StageParams
 from aquatint.training.answering_inference import Decoding, predict
 from aquatint.training.answering_losses import AnswerLosses
@@ -123,7 +124,7 @@ def build_answering(
     device = prepare_device(run)
     torch.manual_seed(run.seed)
     loaded = backbone.load(str(device))
-    names = add_lora(loaded, spec["lora"])
+    names = inject_lora(loaded, spec["lora"], LORA_TARGETS)
     num_classes = len(spec["class_map"]) if spec["has_head"] else 0
     model = AnsweringModel(loaded, num_classes, run.gradient_checkpointing).to(device)
     groups = {"lora": [f"backbone.{name}" for name in names]}

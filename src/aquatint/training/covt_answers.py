@@ -10,7 +10,7 @@ import pandas as pd
 
 from aquatint.features.cache import FeatureCache, FeatureReader
 from aquatint.models.backbone import Backbone
-from aquatint.models.retrieval_model import merge_lora
+from aquatint.models.low_rank import merge_lora
 from aquatint.params import RunParams
 from aquatint.training.checkpoint import Checkpoint
 from aquatint.training.covt_inference import Manner, ThoughtWriter, Writing, write_answers

@@ -8,7 +8,7 @@ import torch
 
 from aquatint.data.visual_thought_prompts import anchor_tokens
 from aquatint.models.backbone import Backbone
-from aquatint.models.retrieval_model import merge_lora
+from aquatint.models.low_rank import merge_lora
 from aquatint.models.visual_thought import VisualThoughtModel
 from aquatint.params import RunParams
 from aquatint.training.checkpoint import Checkpoint

@@ -11,8 +11,8 @@ import torch
 
 from aquatint.models.anchor_heads import NormAxis, shapes_from
 from aquatint.models.anchor_tokens import TokenRows
-from aquatint.models.answering import add_lora
 from aquatint.models.backbone import Backbone
+from aquatint.models.low_rank import inject_lora
 from aquatint.models.teachers import TeacherSource, mask_decoder_of
 from aquatint.models.visual_thought import VisualThoughtModel, build_heads, lora_targets
 from aquatint.params import RunParams, StageParams
@@ -141,7 +141,7 @@ def build_thoughts(
     heads = build_heads(width, num_tokens, shapes_from(spec["shapes"]), axis)
     # Without images nothing reaches the vision tower.
     blind = () if spec["sees_images"] else ("visual",)
-    lora = add_lora(loaded, spec["lora"], lora_targets(loaded, (*style.names, *blind)))
+    lora = inject_lora(loaded, spec["lora"], lora_targets(loaded, (*style.names, *blind)))
     model = VisualThoughtModel(
         loaded, rows, heads, backbone.image_statistics, run.gradient_checkpointing
     ).to(device)

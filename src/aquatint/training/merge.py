@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from aquatint.models.backbone import Backbone
-from aquatint.models.retrieval_model import merge_lora
+from aquatint.models.low_rank import merge_lora
 from aquatint.training.checkpoint import Checkpoint
 from aquatint.training.merged_backbone import MergedBackbone
 from aquatint.training.retrieval_models import restore_model

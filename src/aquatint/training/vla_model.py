@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from aquatint.models.answering import add_lora
+from aquatint.models.answering import LORA_TARGETS
 from aquatint.models.backbone import Backbone
 from aquatint.models.fusion import Condition
+from aquatint.models.low_rank import inject_lora
 from aquatint.models.vl_reader import ViewGrid, read_tokens, view_grid
 from aquatint.models.vla_policy import VlaPolicy
 from aquatint.params import RunParams
@@ -127,7 +128,7 @@ def open_language_model(loaded: PreTrainedModel, opening: Mapping[str, Any]) -> 
         ValueError: If there are fewer blocks than asked for.
     """
     if opening["mode"] == "lora":
-        return add_lora(loaded, opening["lora"])
+        return inject_lora(loaded, opening["lora"], LORA_TARGETS)
     blocks = loaded.model.language_model.layers
     num, wanted = len(blocks), int(opening["num_blocks"])
     if not 0 < wanted <= num:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from aquatint.processes import map_in_processes
 from aquatint.world.captions import NUM_REGIONS, Description, describe
 from aquatint.world.flaws import add_test_flaws, add_train_flaws
-from aquatint.world.render import Camera, render
+from aquatint.world.render import Camera, View, render
 from aquatint.world.scenes import make_scene
 
 logger = logging.getLogger(__name__)
@@ -196,21 +196,37 @@ def _track(results: Iterator[list[Record]], total: int) -> Iterator[list[Record]
 
 def _render_building(task: _Task) -> list[Record]:
     spec = task.spec
-    # Numbers of buildings stay below 10,000, so no two scenes of any seed meet.
-    scene_seed = spec.seed * (MAX_BUILDINGS + 1) + task.building
-    scene = make_scene(scene_seed, _CONDITION_CYCLE[task.building % len(_CONDITION_CYCLE)])
     name = f"{task.building:04d}"
     folder = task.images_folder / task.subfolder / name
     folder.mkdir(parents=True)
     records = []
-    for index in range(spec.views_per_building):
-        rng = np.random.default_rng([scene_seed, index])
-        view = render(scene, _sample_camera(rng), spec.size_px)
+    views = view_building(spec.seed, task.building, spec.views_per_building, spec.size_px)
+    for index, (view, description) in enumerate(views):
         file_name = f"image-{index + 1:02d}.jpeg"
         Image.fromarray(view.rgb).save(folder / file_name, quality=JPEG_QUALITY)
         path = f"{task.subfolder}/{name}/{file_name}"
-        records.append(_make_record(f"{name}/{file_name}", path, describe(scene, view, index)))
+        records.append(_make_record(f"{name}/{file_name}", path, description))
     return records
+
+
+def view_building(
+    seed: int, building: int, num_views: int, size_px: int
+) -> Iterator[tuple[View, Description]]:
+    """Yield views of one scene with what is said of each.
+
+    Args:
+        seed: Seed of the world.
+        building: Number of the scene, counted from 1.
+        num_views: How many; the first ones are the same whatever the number.
+        size_px: Side of the images.
+    """
+    # Numbers of buildings stay below 10,000, so no two scenes of any seed meet.
+    scene_seed = seed * (MAX_BUILDINGS + 1) + building
+    scene = make_scene(scene_seed, _CONDITION_CYCLE[building % len(_CONDITION_CYCLE)])
+    for index in range(num_views):
+        rng = np.random.default_rng([scene_seed, index])
+        view = render(scene, _sample_camera(rng), size_px)
+        yield view, describe(scene, view, index)
 
 
 def _sample_camera(rng: np.random.Generator) -> Camera:
