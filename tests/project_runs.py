@@ -56,12 +56,13 @@ def run_pipelines(data_root, *pipelines, params=None, conf=None, **options):
     return names.ran
 
 
-def open_catalog(data_root):
+def open_catalog(data_root, load_versions=None):
     """Datasets of the test environment below ``data_root``; no parameters: three times faster."""
     bootstrap_project(PROJECT)
     with remembering(), _open_session(data_root) as session:
         # The loader with its arguments of settings.py; a context would read all parameters too.
-        return DataCatalog.from_config(session._get_config_loader()["catalog"])
+        catalog = session._get_config_loader()["catalog"]
+        return DataCatalog.from_config(catalog, load_versions=load_versions)
 
 
 def open_whole_catalog(data_root):
