@@ -37,7 +37,7 @@ def start(root):
 
 def train_untouched(root, launch_on_pair, monkeypatch):
     """The same training on two ranks that are there already: starting two takes much longer."""
-    monkeypatch.setattr("aquatint.pipelines.two_stage.nodes.launch", launch_on_pair)
+    monkeypatch.setattr("aquatint.training.launch.launch", launch_on_pair)
     params = {"run": {"num_processes": 2}, "two_stage": {"stage1": {"train": {"epochs": EPOCHS}}}}
     run_pipelines(root, "two_stage", params=params, node_names=[NODE])
 
