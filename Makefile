@@ -12,7 +12,7 @@ run-airborne: .venv/installed-airborne  ## the same graph on real airborne photo
 	$(BIN)/kedro run --pipeline=two_stage --env=airborne && $(BIN)/kedro headline --env=airborne
 
 test: .venv/installed-dev  ## every test
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-dev  ## style, types and import contracts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

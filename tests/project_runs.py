@@ -11,6 +11,8 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
 
+from remembered import remembering
+
 PROJECT = Path(__file__).parents[1]
 
 
@@ -43,26 +45,30 @@ def run_pipelines(data_root, *pipelines, params=None, conf=None, **options):
     bootstrap_project(PROJECT)
     runtime = {"data_root": str(data_root), **(params or {})}
     names = NodeNames()
-    with LabelledSession.create(
-        PROJECT, env="test", runtime_params=runtime, conf_source=conf
-    ) as session:
+    with (
+        remembering(),
+        LabelledSession.create(
+            PROJECT, env="test", runtime_params=runtime, conf_source=conf
+        ) as session,
+    ):
         session._hook_manager.register(names)
         session.run(pipeline_names=list(pipelines), **options)
     return names.ran
 
 
-def open_catalog(data_root):
+def open_catalog(data_root, load_versions=None):
     """Datasets of the test environment below ``data_root``; no parameters: three times faster."""
     bootstrap_project(PROJECT)
-    with _open_session(data_root) as session:
+    with remembering(), _open_session(data_root) as session:
         # The loader with its arguments of settings.py; a context would read all parameters too.
-        return DataCatalog.from_config(session._get_config_loader()["catalog"])
+        catalog = session._get_config_loader()["catalog"]
+        return DataCatalog.from_config(catalog, load_versions=load_versions)
 
 
 def open_whole_catalog(data_root):
     """As ``open_catalog``, with the parameters of all recipes."""
     bootstrap_project(PROJECT)
-    with _open_session(data_root) as session:
+    with remembering(), _open_session(data_root) as session:
         return session.load_context().catalog
 
 

@@ -22,7 +22,7 @@ import transformers
 from aquatint import storage
 from aquatint.pipeline_registry import register_pipelines
 from aquatint.source_digest import source_digest
-from project_runs import run_project
+from project_runs import open_whole_catalog, run_project
 
 ALL_PHASES = ("before", "within", "after")
 PHASES = os.environ.get("AQUATINT_KILL_PHASES", " ".join(ALL_PHASES)).split()
@@ -106,7 +106,9 @@ def import_all():
 def main(pipeline, root, log, tags):
     torch.set_num_threads(1)
     import_all()
-    # Kept in memory for all runs: code that was read, and classes that transformers imports late.
+    # Kept in memory for all runs: configuration and code that was read, and classes that
+    # transformers imports late.
+    open_whole_catalog(root)
     for node in register_pipelines()[pipeline].nodes:
         source_digest(node.func)
     transformers.InternVLForConditionalGeneration  # noqa: B018

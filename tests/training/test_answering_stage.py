@@ -76,7 +76,7 @@ def test_it_learns_what_only_the_picture_tells_and_grey_pictures_undo_it(
 ):
     """With a head: a random language model cannot be taught to write by attention alone."""
     checkpoint, history = train(
-        strong_data, run_params, tmp_path, epochs=16, rate=1e-2, has_head=True
+        strong_data, run_params, tmp_path, epochs=10, rate=1e-2, has_head=True
     )
     assert history["loss_answer"].iloc[-4:].mean() < 0.5 * history["loss_answer"].iloc[0]
     model = restore_answering(strong_data.backbone, checkpoint, run_params)

@@ -1,0 +1,75 @@
+"""What runs of tests remember is what they would read, and not what their readers make of it."""
+
+import pytest
+from kedro.config import OmegaConfigLoader
+
+from aquatint.pipeline_registry import register_pipelines
+from aquatint.settings import CONFIG_LOADER_ARGS
+from project_runs import PROJECT
+from remembered import KEYS, read_once, remembering
+
+CHANGES = {"two_stage": {"stage1": {"train": {"epochs": 5}}}}
+
+
+def loader(root, conf=PROJECT / "conf", env="test", **params):
+    runtime = {"data_root": str(root), **params}
+    return OmegaConfigLoader(str(conf), env, runtime, **CONFIG_LOADER_ARGS)
+
+
+@pytest.fixture
+def conf(tmp_path):
+    for env in ("base", "test"):
+        (tmp_path / env).mkdir()
+    (tmp_path / "base" / "parameters.yml").write_text("a: {b: 1, c: [1, 2]}")
+    return tmp_path
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_what_is_remembered_is_what_another_data_root_would_read(key, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "données [2]"
+    assert str(first) in str(read_once(loader(first, **CHANGES), key))
+    assert read_once(loader(second, **CHANGES), key) == loader(second, **CHANGES)[key]
+
+
+def test_other_values_on_the_command_line_are_read(conf):
+    assert read_once(loader("/data", conf), "parameters")["a"]["b"] == 1
+    changed = read_once(loader("/data", conf, a={"b": 2}), "parameters")
+    assert changed == {"a": {"b": 2, "c": [1, 2]}, "data_root": "/data"}
+
+
+def test_changed_new_and_removed_files_are_read(conf):
+    def read():
+        return read_once(loader("/data", conf), "parameters")["a"]["b"]
+
+    assert read() == 1
+    (conf / "base" / "parameters.yml").write_text("a: {b: 22}")
+    assert read() == 22
+    (conf / "test" / "parameters.yml").write_text("a: {b: 3}")
+    assert read() == 3
+    (conf / "test" / "parameters.yml").unlink()
+    assert read() == 22
+
+
+def test_another_environment_is_read(conf):
+    (conf / "test" / "parameters.yml").write_text("a: {b: 3}")
+    found = [read_once(loader("/data", conf, env), "parameters")["a"]["b"]
+             for env in ("test", "base")]  # fmt: skip
+    assert found == [3, 1]
+
+
+def test_what_a_reader_changes_is_nobody_elses(conf):
+    read_once(loader("/data", conf), "parameters")["a"]["c"].append(3)
+    assert read_once(loader("/data", conf), "parameters")["a"]["c"] == [1, 2]
+
+
+def test_remembered_pipelines_are_the_registered_ones():
+    registered = register_pipelines()
+    with remembering():
+        from aquatint.pipeline_registry import register_pipelines as remembered
+
+        found = [remembered(), remembered()]
+    assert found[0] == found[1]
+    assert found[0] is not found[1]
+    assert {name: pipeline.describe() for name, pipeline in found[0].items()} == {
+        name: pipeline.describe() for name, pipeline in registered.items()
+    }
