@@ -16,7 +16,7 @@ from aquatint.features.cache import FeatureStore, build_cache
 from aquatint.features.navdp import RgbEncoder
 from aquatint.models.diffusion import Diffusion
 from aquatint.models.navdp import NavDpPolicy
-from aquatint.models.teachers import TeacherSource
+from aquatint.models.teacher_source import TeacherSource
 from aquatint.training.navdp_sampling import sample_fan, start_noise
 
 ROUNDS, NUM_FRAMES, BATCH, HORIZON = 3, 256, 32, 12

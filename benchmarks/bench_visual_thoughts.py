@@ -23,7 +23,8 @@ from aquatint.features.conversation_images import ConversationImages, cache_pixe
 from aquatint.models.architectures import ARCHITECTURES
 from aquatint.models.backbone import Backbone, folder_digest
 from aquatint.models.pocket import qwen_config, random_qwen, train_tokenizer
-from aquatint.models.teachers import TeacherSource, build_teacher
+from aquatint.models.teacher_source import TeacherSource
+from aquatint.models.teachers import build_teacher
 from aquatint.params import RunParams
 from aquatint.training.covt_curriculum import Curriculum
 from aquatint.training.covt_decoding import decode_thoughts, open_heads

@@ -58,7 +58,7 @@ def covt_data(covt_backbone, visual_world, tmp_path_factory):
     from aquatint.features.anchors import cache_anchors
     from aquatint.features.cache import FeatureStore
     from aquatint.features.conversation_images import ConversationImages, cache_pixels
-    from aquatint.models.teachers import TeacherSource
+    from aquatint.models.teacher_source import TeacherSource
     from aquatint.training.covt_samples import ThoughtData
 
     files = [str(visual_world / name) for name in ("data.json", "data.jsonl", "data.parquet")]

@@ -15,7 +15,7 @@ from aquatint.io.conversations import (
     VisualWorldQuestionsDataset,
 )
 from aquatint.io.maps import MapsDataset
-from aquatint.models.teachers import TeacherSource
+from aquatint.models.teacher_source import TeacherSource
 
 WORLD = {"num_scenes": 2, "views_per_scene": 1, "questions_per_image": 2, "num_new_images": 1,
          "size_px": 48, "seed": 0}  # fmt: skip

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from aquatint.models.pidinet import OPERATORS, PiDiNet, load_pidinet, plain_kernel
-from aquatint.models.teachers import TeacherSource, build_teacher, mask_decoder_of
+from aquatint.models.teacher_source import TeacherSource
+from aquatint.models.teachers import build_teacher, mask_decoder_of
 
 IMAGES = [
     np.random.default_rng(seed).integers(0, 256, (40, 56, 3), dtype=np.uint8) for seed in (0, 1)

@@ -163,3 +163,15 @@ def test_neither_the_registry_nor_a_look_at_all_code_imports_torch_or_transforme
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_datasets_of_the_project_import_no_torch_and_no_transformers():
+    """Every command imports all of them; weights are loaded where a node asks for them."""
+    code = (
+        "import sys, importlib, aquatint.io as io; from pkgutil import iter_modules;"
+        "[importlib.import_module(f'aquatint.io.{m.name}') for m in iter_modules(io.__path__)];"
+        "heavy = {'torch', 'transformers', 'peft', 'plotly'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -19,7 +19,7 @@ from aquatint.metrics.trajectories import (
     separation_score,
     top_regret,
 )
-from aquatint.models.teachers import TeacherSource
+from aquatint.models.teacher_source import TeacherSource
 from aquatint.params import OptimizerParams, StageParams
 from aquatint.training.checkpoint import CheckpointMismatchError
 from aquatint.training.navdp_evaluation import FanRule, evaluate_fans, predict_fans

@@ -13,7 +13,8 @@ import torch
 from aquatint.features.cache import FeatureCache, FeatureReader, FeatureStore, build_cache
 from aquatint.features.conversation_images import ConversationImages, resize
 from aquatint.models.anchor_heads import AnchorShape, shapes_from
-from aquatint.models.teachers import Teacher, TeacherSource, build_teacher
+from aquatint.models.teacher_source import TeacherSource
+from aquatint.models.teachers import Teacher, build_teacher
 
 _SHARD = 128
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from aquatint.data.trajectories import read_depth
 from aquatint.features.cache import FeatureCache, FeatureStore, build_cache
-from aquatint.models.teachers import Teacher, TeacherSource, build_teacher
+from aquatint.models.teacher_source import TeacherSource
+from aquatint.models.teachers import Teacher, build_teacher
 
 
 @dataclass(frozen=True)

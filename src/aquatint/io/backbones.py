@@ -22,8 +22,8 @@ from aquatint.models.backbone import (
 )
 from aquatint.remote import local_path
 from aquatint.storage import is_complete, publish_folder, read_manifest, verify_folder
-from aquatint.training.answering_export import LoraAdapter
 from aquatint.training.lineage import fingerprint
+from aquatint.training.lora_adapter import LoraAdapter
 from aquatint.training.merged_backbone import MergedBackbone
 
 logger = logging.getLogger(__name__)

@@ -1,22 +1,26 @@
 """Conversations about images, questions without answers, teachers and targets of anchors."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kedro.io.core import AbstractDataset, DatasetError
 
 from aquatint.data.sources import ConversationFiles, ImageQuestions
-from aquatint.features.anchors import AnchorTargets
 from aquatint.features.cache import FeatureCache
 from aquatint.io.artefact import ArtefactDataset
 from aquatint.io.folders import FolderDataset, folder_state
 from aquatint.io.world import world_folder, write_once
-from aquatint.models.teachers import TeacherSource
+from aquatint.models.teacher_source import TeacherSource
 from aquatint.storage import file_digest, publish_file
+
+if TYPE_CHECKING:
+    from aquatint.features.anchors import AnchorTargets
 
 logger = logging.getLogger(__name__)
 
@@ -257,10 +261,12 @@ def find_teacher(name: str, entry: dict[str, Any]) -> TeacherSource:
     return TeacherSource(name, "folder", str(folder), digest, image_px)
 
 
-class AnchorTargetsDataset(ArtefactDataset[AnchorTargets]):
+class AnchorTargetsDataset(ArtefactDataset[Any]):
     """Which caches below a feature store hold the targets of anchors, with their costs."""
 
     def _read(self, path: Path) -> AnchorTargets:
+        from aquatint.features.anchors import AnchorTargets
+
         content = json.loads(path.read_text())
         caches = {
             part: {name: FeatureCache(**value) for name, value in content[part].items()}

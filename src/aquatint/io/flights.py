@@ -1,10 +1,12 @@
 """Robot recordings, the simulator that goes with them, and what leaves for a robot."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kedro.io.core import DatasetError
 from kedro_datasets._typing import JSONPreview
@@ -14,7 +16,9 @@ from aquatint.io.artefact import ArtefactDataset
 from aquatint.io.folders import FolderDataset
 from aquatint.io.world import world_folder, write_once
 from aquatint.storage import publish_folder, read_manifest, verify_folder
-from aquatint.training.vla_export import LeRobotExport, PolicyExport, SourceCheckpoint
+
+if TYPE_CHECKING:
+    from aquatint.training.vla_export import LeRobotExport, PolicyExport, SourceCheckpoint
 
 logger = logging.getLogger(__name__)
 

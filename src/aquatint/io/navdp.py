@@ -12,7 +12,7 @@ from aquatint.data.sources import PathRecordings
 from aquatint.io.folders import FolderDataset
 from aquatint.io.trajectories import state_digest
 from aquatint.io.world import world_folder, write_once
-from aquatint.models.teachers import TeacherSource
+from aquatint.models.teacher_source import TeacherSource
 
 
 class PathFolderDataset(FolderDataset):

@@ -16,7 +16,8 @@ from aquatint.models.anchor_heads import NUM_MASKS, AnchorShape, MaskDecoder
 from aquatint.models.architectures import CLIP_STATISTICS, IMAGENET_STATISTICS
 from aquatint.models.automatic_masks import automatic_masks
 from aquatint.models.pidinet import load_pidinet
-from aquatint.models.teachers import Teacher, TeacherSource
+from aquatint.models.teacher_source import TeacherSource
+from aquatint.models.teachers import Teacher
 
 _CLASSES = {
     "sam": "SamModel",

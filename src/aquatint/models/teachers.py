@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,37 +12,11 @@ import torch.nn.functional as F
 
 from aquatint.models import small_encoders
 from aquatint.models.anchor_heads import NUM_MASKS, AnchorShape, MaskDecoder, decode_by_kernels
+from aquatint.models.teacher_source import TeacherSource
 
-WORLD_VERSION = 1
 _PLACE_CHANNELS = 6
 # Usual depth and spread of the world's cameras, in metres.
 _DEPTH_OFFSET_M, _DEPTH_SCALE_M = 95.0, 25.0
-
-
-@dataclass(frozen=True)
-class TeacherSource:
-    """Where a teacher is; cheap to copy, loaded where it is needed.
-
-    Attributes:
-        name: Anchor.
-        source: ``world`` (exact, for images of the embedded world), or ``folder`` with weights,
-            also of a hub after its download.
-        folder: Folder, or for pidinet the file, of published weights; empty for ``world``.
-        digest: sha256 of the weights; empty for ``world``.
-        image_px: Edge that images are resized to before the teacher sees them; 0 for its own.
-    """
-
-    name: str
-    source: Literal["world", "folder"]
-    folder: str = ""
-    digest: str = ""
-    image_px: int = 0
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """What its outputs depend on besides the image; part of a cache's address."""
-        values = {key: value for key, value in asdict(self).items() if key != "folder"}
-        return {**values, "version": WORLD_VERSION}
 
 
 class Teacher(Protocol):

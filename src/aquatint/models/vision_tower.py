@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
-from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -75,6 +73,9 @@ class GroupedAttention(nn.Module):
         Returns:
             Shape (N, D).
         """
+        # Here, where only a Qwen comes: its module takes a second to import, InternVL has none.
+        from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
+
         queries, keys, values = (
             self.qkv(hidden_states).unflatten(1, (3, self.num_heads, -1)).unbind(1)
         )
@@ -171,6 +172,8 @@ class _Places(NamedTuple):
 @functools.lru_cache(maxsize=1024)
 def _places(grid: tuple[int, ...], merge: int, patch_px: int, window_px: int | None) -> _Places:
     """Have transformers lay out one image."""
+    from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
+
     one = torch.tensor([grid])
     positions = get_vision_position_ids(one, merge)
     if window_px is None:

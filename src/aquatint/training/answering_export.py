@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,51 +11,14 @@ from aquatint.models.answering import LORA_TARGETS
 from aquatint.models.backbone import Backbone
 from aquatint.params import RunParams
 from aquatint.training.answering_stage import restore_answering
-from aquatint.training.checkpoint import Checkpoint, weights_digest
+from aquatint.training.checkpoint import Checkpoint
+from aquatint.training.lora_adapter import LoraAdapter
 from aquatint.training.merge import MergedBackbone, merge_backbone
 
 logger = logging.getLogger(__name__)
 
 _PEFT_PREFIX, _OUR_PREFIX = "base_model.model.", "backbone."
 _PROBE_TOKENS = 24
-
-
-@dataclass(frozen=True)
-class LoraAdapter:
-    """Low-rank weights on their way into the catalog, in peft's own layout.
-
-    Attributes:
-        weights: Tensors by peft's names.
-        config: Arguments of ``peft.LoraConfig``.
-        backbone: Folder of the backbone, kept in the config for ``AutoPeftModel``.
-        lineage: Checkpoint they come from.
-    """
-
-    weights: dict[str, Any]
-    config: dict[str, Any]
-    backbone: str
-    lineage: dict[str, Any]
-
-    @property
-    def digest(self) -> str:
-        """sha256 over the weights."""
-        return weights_digest(self.weights)
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Write ``adapter_config.json`` and ``adapter_model.safetensors``."""
-        from peft import LoraConfig
-        from safetensors.torch import save_file
-
-        LoraConfig(
-            target_modules=LORA_TARGETS,
-            bias="none",
-            base_model_name_or_path=self.backbone,
-            task_type="CAUSAL_LM",
-            inference_mode=True,
-            **self.config,
-        ).save_pretrained(folder)
-        save_file(self.weights, folder / "adapter_model.safetensors")
-        (folder / "lineage.json").write_text(json.dumps(self.lineage, indent=1))
 
 
 def export_adapter(backbone: Backbone, checkpoint: Checkpoint) -> LoraAdapter:
@@ -77,6 +37,7 @@ def export_adapter(backbone: Backbone, checkpoint: Checkpoint) -> LoraAdapter:
     return LoraAdapter(
         {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()},
         dict(checkpoint.spec["lora"]),
+        LORA_TARGETS,
         backbone.folder,
         {"checkpoint": checkpoint.digest, "backbone": backbone.digest},
     )

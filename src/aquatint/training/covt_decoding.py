@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from aquatint.data.visual_thought_prompts import ThoughtFormat
 from aquatint.models.anchor_heads import MaskDecoder, predict_anchor, shapes_from
-from aquatint.models.teachers import TeacherSource, mask_decoder_of
+from aquatint.models.teacher_source import TeacherSource
+from aquatint.models.teachers import mask_decoder_of
 from aquatint.models.visual_thought import build_heads
 from aquatint.training.checkpoint import Checkpoint, load_weights
 from aquatint.training.covt_inference import ThoughtWriter, Writing

@@ -13,7 +13,8 @@ from torch import Tensor
 from aquatint.features.cache import FeatureStore
 from aquatint.features.conversation_images import ConversationImages, cache_pixels, resize
 from aquatint.models.backbone import Backbone
-from aquatint.models.teachers import Teacher, TeacherSource, build_teacher
+from aquatint.models.teacher_source import TeacherSource
+from aquatint.models.teachers import Teacher, build_teacher
 from aquatint.params import RunParams
 from aquatint.training.checkpoint import Checkpoint
 from aquatint.training.covt_answers import open_writer

@@ -13,7 +13,8 @@ from aquatint.models.anchor_heads import NormAxis, shapes_from
 from aquatint.models.anchor_tokens import TokenRows
 from aquatint.models.backbone import Backbone
 from aquatint.models.low_rank import inject_lora
-from aquatint.models.teachers import TeacherSource, mask_decoder_of
+from aquatint.models.teacher_source import TeacherSource
+from aquatint.models.teachers import mask_decoder_of
 from aquatint.models.visual_thought import VisualThoughtModel, build_heads, lora_targets
 from aquatint.params import RunParams, StageParams
 from aquatint.training.checkpoint import Checkpoint, CheckpointMismatchError

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aquatint.models.backbone import Backbone
-    from aquatint.models.teachers import TeacherSource
+    from aquatint.models.teacher_source import TeacherSource
     from aquatint.training.objective import FitResult
 
 _LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "kedro")

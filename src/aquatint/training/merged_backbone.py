@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aquatint.models.anchor_tokens import add_tokens
 from aquatint.models.backbone import Backbone
 from aquatint.training.checkpoint import weights_digest
 
@@ -52,6 +51,8 @@ class MergedBackbone:
                 shutil.copyfile(path, folder / path.name)
         if self.added_tokens:
             tokenizer = self.parent.load_tokenizer()
+            from aquatint.models.anchor_tokens import add_tokens
+
             add_tokens(tokenizer, self.added_tokens)
             tokenizer.save_pretrained(folder)
         if self.heads:

@@ -10,7 +10,7 @@ import pandas as pd
 from aquatint.features.navdp import FrameSight, RgbEncoder
 from aquatint.metrics.paired import group_bootstrap_interval
 from aquatint.models.navdp import GOAL_KINDS
-from aquatint.models.teachers import TeacherSource
+from aquatint.models.teacher_source import TeacherSource
 from aquatint.params import RunParams
 from aquatint.training.checkpoint import Checkpoint
 from aquatint.training.navdp_planners import (

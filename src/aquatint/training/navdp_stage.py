@@ -14,7 +14,7 @@ from torch import Tensor
 from aquatint.collective import weigh
 from aquatint.losses.navdp import denoising_error, squared_error
 from aquatint.models.navdp import NavDpPolicy
-from aquatint.models.teachers import TeacherSource
+from aquatint.models.teacher_source import TeacherSource
 from aquatint.params import RunParams, StageParams
 from aquatint.training.checkpoint import Checkpoint, load_weights
 from aquatint.training.fit import fit

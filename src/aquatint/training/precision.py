@@ -45,7 +45,8 @@ def prepare_device(run: RunParams) -> torch.device:
     is_cuda = takes_cuda(run)
     # With several threads, gradients of indexed tensors are otherwise summed in the order in which
     # threads arrive. On CUDA some kernels have no such variant, so there it is left alone.
-    torch.use_deterministic_algorithms(not is_cuda)
+    # ``use_deterministic_algorithms`` says the same, and loads torch's compiler to tell it.
+    torch.set_deterministic_debug_mode("default" if is_cuda else "error")
     # Deterministic mode fills every new tensor with NaN, to find reads of what was never written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if not is_cuda:
