@@ -80,7 +80,7 @@ class PocketRecipe:
 
     @property
     def reads_aerial_words(self) -> bool:
-        """Whether the words of the aerial scenes are learned: those of nothing else are."""
+        """Whether image tokens learn words of aerial scenes: where no other scenes have words."""
         others = (
             self.num_inspections,
             self.num_flights,
