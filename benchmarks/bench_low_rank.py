@@ -1,7 +1,7 @@
 """A linear with low-rank weights as it runs here against peft's, forward and back, by its width.
 
-Run with ``make bench``. Below the widths at which ``FoldingLinear`` folds, both ways are the same
-code, and the last column shows what folding would cost there.
+Run with ``make bench``. Above the widths up to which ``FoldingLinear`` folds, both ways are the
+same code, and the end of a line says what folding would cost there.
 """
 
 import copy

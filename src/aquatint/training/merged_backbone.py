@@ -50,9 +50,10 @@ class MergedBackbone:
             for path in Path(self.parent.folder).glob(pattern):
                 shutil.copyfile(path, folder / path.name)
         if self.added_tokens:
-            tokenizer = self.parent.load_tokenizer()
+            # Here, for its module imports torch, which a command that only looks has no use for.
             from aquatint.models.anchor_tokens import add_tokens
 
+            tokenizer = self.parent.load_tokenizer()
             add_tokens(tokenizer, self.added_tokens)
             tokenizer.save_pretrained(folder)
         if self.heads:

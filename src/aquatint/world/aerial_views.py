@@ -13,8 +13,7 @@ from aquatint.world.arrays import Bytes
 from aquatint.world.geotext import view_building
 from aquatint.world.kinds import KIND_RULES
 from aquatint.world.palette import Surface
-from aquatint.world.render import View
-from aquatint.world.word_cells import find_word_cells
+from aquatint.world.word_cells import find_view_words
 
 # Raise it when other words, or other cells, come out of the same scenes.
 FORMAT_VERSION = 1
@@ -31,8 +30,6 @@ CELL_WORDS = (
     *sorted({color for kind in _KINDS for color in KIND_RULES[kind].colors if color}),
     *_LINES.values(),
 )
-# Of a cell's pixels; a line is thin.
-_MIN_OBJECT_SHARE, _MIN_LINE_SHARE = 0.06, 0.03
 
 
 class AerialView(NamedTuple):
@@ -82,18 +79,6 @@ def _view_scene(task: _Task) -> list[AerialView]:
     for view, description in view_building(*task[:4]):
         regions = " ".join(region.text for region in description.regions)
         texts = [text for text in (regions, *description.captions) if text]
-        found.append(AerialView(view.rgb, texts, _find_words(view, task.num_cells)))
+        cells = find_view_words(view, CELL_WORDS, _KINDS, _LINES, task.num_cells)
+        found.append(AerialView(view.rgb, texts, cells))
     return found
-
-
-def _find_words(view: View, num_cells: int) -> NDArray[np.int8]:
-    objects = {
-        number: [word for word in (item.kind, item.color) if word]
-        for number, item in enumerate(view.scene.objects, start=1)
-        if item.kind in _KINDS
-    }
-    lines = {int(surface): (word,) for surface, word in _LINES.items()}
-    return np.maximum(
-        find_word_cells(view.instance_ids, objects, CELL_WORDS, num_cells, _MIN_OBJECT_SHARE),
-        find_word_cells(view.surfaces, lines, CELL_WORDS, num_cells, _MIN_LINE_SHARE),
-    )

@@ -17,17 +17,15 @@ from aquatint.world.render import View, render
 from aquatint.world.scenes import Scene
 from aquatint.world.visual_questions import Question, ask_questions
 from aquatint.world.visual_scenes import KINDS, make_visual_scene, sample_visual_camera
-from aquatint.world.word_cells import find_word_cells
+from aquatint.world.word_cells import find_view_words
 
 MAX_SCENES = 9999
+_LINES = {Surface.ROAD: "road", Surface.RIVER: "river"}
 CELL_WORDS = (
     *KINDS,
     *sorted({color for kind in KINDS for color in KIND_RULES[kind].colors}),
-    "road",
-    "river",
+    *_LINES.values(),
 )
-# Of a cell's pixels; a line is thin.
-_MIN_OBJECT_SHARE, _MIN_LINE_SHARE = 0.06, 0.03
 
 
 class AskedView(NamedTuple):
@@ -80,21 +78,9 @@ def _ask_about_scene(task: _Asked) -> list[AskedView]:
         asked = ask_questions(scene, view, 8, rng)
         captions = describe(scene, view, number)
         texts = (captions.captions[1], *(region.text for region in captions.regions))
-        views.append(AskedView(view.rgb, asked, texts, _find_words(scene, view, task.num_cells)))
+        cells = find_view_words(view, CELL_WORDS, KINDS, _LINES, task.num_cells)
+        views.append(AskedView(view.rgb, asked, texts, cells))
     return views
-
-
-def _find_words(scene: Scene, view: View, num_cells: int) -> NDArray[np.int8]:
-    objects = {
-        number: (item.kind, item.color)
-        for number, item in enumerate(scene.objects, start=1)
-        if item.kind in KINDS
-    }
-    lines = {int(Surface.ROAD): ("road",), int(Surface.RIVER): ("river",)}
-    return np.maximum(
-        find_word_cells(view.instance_ids, objects, CELL_WORDS, num_cells, _MIN_OBJECT_SHARE),
-        find_word_cells(view.surfaces, lines, CELL_WORDS, num_cells, _MIN_LINE_SHARE),
-    )
 
 
 def scene_seed(seed: int, number: int) -> int:

@@ -7,6 +7,43 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from aquatint.world.palette import Surface
+from aquatint.world.render import View
+
+# Of a cell's pixels; a line is thin.
+_MIN_OBJECT_SHARE, _MIN_LINE_SHARE = 0.06, 0.03
+
+
+def find_view_words(
+    view: View,
+    words: Sequence[str],
+    kinds: Sequence[str],
+    lines: Mapping[Surface, str],
+    num_cells: int,
+) -> NDArray[np.int8]:
+    """Say for each cell of a view which kinds, colors and lines lie in it.
+
+    Args:
+        view: The view.
+        words: All words, in the order of the result: the kinds, their colors and the lines.
+        kinds: Kinds of objects that have words.
+        lines: Words of surfaces.
+        num_cells: Cells along an edge.
+
+    Returns:
+        As ``find_word_cells``.
+    """
+    objects = {
+        number: [word for word in (item.kind, item.color) if word]
+        for number, item in enumerate(view.scene.objects, start=1)
+        if item.kind in kinds
+    }
+    surfaces = {int(surface): (word,) for surface, word in lines.items()}
+    return np.maximum(
+        find_word_cells(view.instance_ids, objects, words, num_cells, _MIN_OBJECT_SHARE),
+        find_word_cells(view.surfaces, surfaces, words, num_cells, _MIN_LINE_SHARE),
+    )
+
 
 def find_word_cells(
     ids: NDArray[np.integer],
