@@ -1,5 +1,6 @@
 """Fixtures of more than one folder: a random pocket backbone and the tables of a tiny world."""
 
+import logging
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -41,6 +42,17 @@ def pytest_collection_modifyitems(items):
 
 def _place(folder):
     return SLOWEST.index(folder) if folder in SLOWEST else len(SLOWEST)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before():
+    """Give each test the levels it would find alone: commands and benchmarks quiet this process."""
+    loggers = [logging.getLogger(name) for name in ("", "aquatint", "kedro", "kedro.runner")]
+    levels, disabled = [logger.level for logger in loggers], logging.root.manager.disable
+    yield
+    logging.disable(disabled)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)
