@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from kedro.config import AbstractConfigLoader
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.runner import AbstractRunner, SequentialRunner
@@ -25,6 +26,8 @@ class LabelledSession(KedroSession):
     that do not need each other run at the same time, unless ``--runner`` names another way.
     """
 
+    _loader: AbstractConfigLoader | None = None
+
     def run(
         self,
         pipeline_names: list[str] | None = None,
@@ -34,6 +37,8 @@ class LabelledSession(KedroSession):
         # From the files as well as from --params; read raw, for the parameters are not typed yet.
         loader = self._get_config_loader()
         parameters = loader["parameters"]
+        # Set, so that the context takes them from here and does not merge every file once more.
+        loader["parameters"] = parameters
         check_parameter_names(parameters, _names_read(Path(loader.conf_source)))
         run = parameters.get("run", {})
         label = str(run.get("label") or "")
@@ -46,6 +51,12 @@ class LabelledSession(KedroSession):
             self._check_dry_runs(pipeline_names)
         options["runner"] = _choose_runner(options.get("runner"), RunParams.model_validate(run))
         return super().run(pipeline_names=pipeline_names, **options)
+
+    def _get_config_loader(self) -> AbstractConfigLoader:
+        """The session's one loader; Kedro would build another for the context."""
+        if self._loader is None:
+            self._loader = super()._get_config_loader()
+        return self._loader
 
     @staticmethod
     def _check_dry_runs(names: list[str]) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from aquatint.models import length_groups
 from aquatint.models.dual_system import DualSystem, Memory, remember
 from aquatint.models.navigator import NavigationModel, parameters_by_part
 from aquatint.models.qwen_vl import embed_with_images, rope_positions
@@ -240,3 +241,30 @@ def test_a_dialogue_of_several_images_reads_as_transformers_reads_it(navigator):
             mm_token_type_ids=(ids == navigator.backbone.config.image_token_id).int(),
         ).logits  # fmt: skip
     assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_dialogues_of_like_length_are_read_together_and_as_if_all_at_once(
+    navigation_backbone, monkeypatch
+):
+    navigator = NavigationModel(navigation_backbone.load())
+    _, batch = dialogues(navigator)
+    is_seen = batch["attention_mask"].bool()
+    inner = navigator.backbone.model.language_model
+    weights = inner.layers[0].mlp.up_proj.weight.requires_grad_()
+    found, widths = [], []
+    monkeypatch.setattr(inner, "forward", note_widths(inner.forward, widths))
+    for tokens_of_a_pass in (10_000, 1):
+        monkeypatch.setattr(length_groups, "_TOKENS_OF_A_PASS", tokens_of_a_pass)
+        states = navigator.read(batch)[is_seen]
+        found.append((states, *torch.autograd.grad(states.square().sum(), weights)))
+    assert widths == [17, 8, 17]
+    for together, alone in zip(*found, strict=True):
+        assert torch.allclose(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def note_widths(forward, widths):
+    def noting(**given):
+        widths.append(given["inputs_embeds"].shape[1])
+        return forward(**given)
+
+    return noting

@@ -184,6 +184,27 @@ def test_the_mark_of_a_turn_is_one_token_where_asked_for(tmp_path, marks_turns, 
     assert read.decode(read(text)["input_ids"]) == text
 
 
+def test_words_of_instructions_and_answers_are_tokens_of_their_own(tmp_path):
+    """What a navigator reads in every dialogue is not spelt out letter by letter."""
+    from aquatint.data.navigation_prompts import ARROWS
+    from aquatint.io.pocket_documents import captioned_images, tokenizer_texts
+    from aquatint.world.pad_routes import example_instructions
+
+    recipe = PocketRecipe(
+        width=32, num_blocks=2, image_size_px=24, patch_size_px=12, vocab_size=640,
+        num_buildings=1, views_per_building=1, epochs=1, batch_size=4, learning_rate=1e-3,
+        max_tokens=40, seed=0, architecture="qwen2_5_vl", num_pointings=2,
+    )  # fmt: skip
+    texts = tokenizer_texts(captioned_images(recipe, tmp_path), recipe)
+    tokenizer = train_tokenizer(texts, recipe.vocab_size, ARCHITECTURE)
+    instructions = example_instructions()
+    assert "It is behind you on the left. Go to the red pad and stop." in instructions
+    for text in instructions:
+        num_marks = text.count(".")
+        assert len(tokenizer.tokenize(f" {text}")) == len(text.split()) + num_marks
+    assert all(len(tokenizer.tokenize(arrow)) == 1 for arrow in (ARROWS[2], ARROWS[3], ARROWS[5]))
+
+
 def test_a_weight_of_zero_leaves_the_address_as_it_was():
     from aquatint.io.pocket import pocket_digest
 

@@ -146,8 +146,8 @@ def test_sun_leaves_shadows_beside_high_objects(scene):
     shaded = ring + np.array([*(away * (reach + tall.depth_m * 0.3)), 0], np.float32)
     high = ring + np.array([0, 0, 80], np.float32)
 
-    assert scene.shadows.lit_fraction(shaded)[0] < 0.5
-    assert scene.shadows.lit_fraction(high)[0] == 1
+    assert scene.shadows.lit_fraction(shaded.T)[0] < 0.5
+    assert scene.shadows.lit_fraction(high.T)[0] == 1
 
 
 @pytest.mark.parametrize(

@@ -159,5 +159,6 @@ def example_texts() -> list[str]:
         question = user_turn(ask("Fly to it and stop.", 1, conjunction)).replace(IMAGE, "")
         answers = (write_actions([LEFT + number % 2] * (1 + number % 4)), write_actions([STOP]),
                    write_actions([LOOK_DOWN]))  # fmt: skip
-        texts += [f"{question}{answer}<|im_end|>\n" for answer in answers]
+        # Alone as well: a mark behind an answer is never part of its tokens.
+        texts += [f"{question}{answer}<|im_end|>\n" for answer in answers] + [*answers]
     return texts

@@ -33,8 +33,9 @@ def tokenizer_texts(images: Any, recipe: PocketRecipe) -> list[str]:  # noqa: AN
         texts += _INSTRUCTION_REPEATS * [f" {word}" for word in images.words.words]
     if recipe.num_pointings:
         from aquatint.data.navigation_prompts import example_texts
+        from aquatint.world.pad_routes import example_instructions
 
-        texts += _INSTRUCTION_REPEATS * example_texts()
+        texts += _INSTRUCTION_REPEATS * [*example_texts(), " ".join(example_instructions())]
         pointings = [dialogue for of_image in images.dialogues for dialogue in of_image]
         texts += [dialogue.question.rpartition("user")[2] for dialogue in pointings]
         texts += ["".join(given + said for given, said in d.further) for d in pointings]

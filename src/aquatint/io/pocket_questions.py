@@ -15,7 +15,7 @@ _QUESTION_SHARE = 0.1
 _POINTING_SHARE = 0.95
 _OTHERS = "And the others?"
 # Part of the address of a backbone that points: raise it when its questions change.
-POINTINGS_VERSION = 2
+POINTINGS_VERSION = 3
 
 
 def aerial_words(recipe: PocketRecipe) -> Any:  # noqa: ANN401 - light signature

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aquatint.models.length_groups import in_length_groups
 from aquatint.models.qwen_vl import embed_with_images, rope_positions
 from aquatint.models.vision_tower import image_features
 
@@ -54,7 +57,7 @@ class NavigationModel(nn.Module):
             extra: Embeddings (B, T, D) that take the place of the tokens' own where they are not 0.
 
         Returns:
-            Hidden states, shape (B, T, D).
+            Hidden states, shape (B, T, D); of padding they mean nothing.
         """
         ids, seen = batch["input_ids"], batch["attention_mask"]
         features = batch["features"] if "features" in batch else self.see(batch)
@@ -63,13 +66,21 @@ class NavigationModel(nn.Module):
         embeddings = embed_with_images(self.backbone, ids, features)
         if extra is not None:
             embeddings = embeddings.where(extra == 0, extra.to(embeddings.dtype))
-        # Without a mask: padding stands at the end, where a causal model cannot see it, and kernels
-        # that know no mask but the causal one are the fast ones.
-        return self.backbone.model.language_model(
-            inputs_embeds=embeddings,
-            position_ids=positions,
-            use_cache=False,
-        ).last_hidden_state
+
+        def encode(rows: Tensor, width: int) -> tuple[Tensor]:
+            # Without a mask: padding stands at the end, where a causal model cannot see it, and
+            # kernels that know no mask but the causal one are the fast ones.
+            states = self.backbone.model.language_model(
+                inputs_embeds=embeddings[rows, :width],
+                position_ids=positions[:, rows, :width],
+                use_cache=False,
+            ).last_hidden_state
+            return (F.pad(states, (0, 0, 0, ids.shape[1] - width)),)
+
+        if seen.device.type != "cpu":
+            # A pass more costs an accelerator more than padding does, and lengths a wait for it.
+            return encode(torch.arange(len(ids), device=ids.device), ids.shape[1])[0]
+        return in_length_groups(seen.sum(1).numpy(), encode)[0]
 
     def answer_logits(self, states: Tensor) -> Tensor:
         """Next-token logits of chosen hidden states (N, D) in float32, shape (N, V)."""

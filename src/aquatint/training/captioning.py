@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -102,8 +103,10 @@ class CaptioningSamples:
         seed: int,
         architecture: Architecture = ARCHITECTURES["internvl"],
     ) -> None:
-        self._images, self._tokenizer = images, tokenizer
-        self._ids = [[tokenizer(text)["input_ids"] for text in texts] for texts in images.texts]
+        self._images = images
+        # Questions and answers are a few hundred texts in many thousands of documents.
+        self._ids_of = functools.cache(lambda text: tuple(tokenizer(text)["input_ids"]))
+        self._ids = [[self._ids_of(text) for text in texts] for texts in images.texts]
         start, end, image = (
             tokenizer.convert_tokens_to_ids(token)
             for token in (
@@ -150,13 +153,13 @@ class CaptioningSamples:
         if dialogues and rng.random() < self._images.dialogue_share:
             chosen = dialogues[int(rng.integers(len(dialogues)))]
             ids = self._with_image(chosen.question)
-            answer = [*self._tokenizer(chosen.answer)["input_ids"], self._eos]
+            answer = [*self._ids_of(chosen.answer), self._eos]
             labels = [IGNORE_INDEX] * len(ids) + answer
             ids += answer
             for given, learned in chosen.further:
-                first, second = (self._tokenizer(text)["input_ids"] for text in (given, learned))
+                first, second = self._ids_of(given), self._ids_of(learned)
                 ids += first + second
-                labels += [IGNORE_INDEX] * len(first) + second
+                labels += [IGNORE_INDEX] * len(first) + [*second]
             return _Document(ids, labels, chosen.has_image, chosen.asked)
         has_image = bool(rng.random() < _IMAGE_SHARE)
         texts = self._ids[position]
@@ -167,7 +170,7 @@ class CaptioningSamples:
 
     def _with_image(self, question: str) -> list[int]:
         """Ids of a question, its one image token repeated as often as the image has tokens."""
-        ids = self._tokenizer(question)["input_ids"]
+        ids = self._ids_of(question)
         image, num_tokens = self._prefix[1], len(self._prefix) - 2
         return [token for i in ids for token in ([i] * num_tokens if i == image else [i])]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Pixels = NDArray[np.uint8]
+
+_KEPT_PIECES = 8192
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class DialogueWriter:
         self.eos, self.pad = self._tokenizer.eos_token_id, self._tokenizer.pad_token_id
         self._patch_px, self._merge = vision.patch_size, vision.spatial_merge_size
         self._normalize = PixelNormalizer(*backbone.image_statistics)
+        # The pieces between images repeat: words of an instruction, conjunctions, marks of a turn.
+        self._ids = functools.lru_cache(maxsize=_KEPT_PIECES)(self._tokenize)
         self.style = style
         self._limits = ViewStyle("image", 1.0, style.min_pixels, style.max_pixels)
 
@@ -170,8 +175,7 @@ class DialogueWriter:
         ids: list[int] = []
         labels: list[int] = []
         for number, turn in enumerate(turns):
-            asked = self._ids("\n") if number else []
-            asked += self._question(turn)
+            asked = [*(self._ids("\n") if number else ()), *self._question(turn)]
             ids += asked
             labels += [IGNORE_INDEX] * len(asked)
             if turn.answer is not None:
@@ -188,7 +192,7 @@ class DialogueWriter:
                 f"A question with {len(pieces) - 1} places needs as many images, "
                 f"got {len(turn.images)}."
             )
-        ids = self._ids(pieces[0])
+        ids = [*self._ids(pieces[0])]
         for pixels, piece in zip(turn.images, pieces[1:], strict=True):
             count = pixels.shape[0] * pixels.shape[1] // (self._patch_px * self._merge) ** 2
             ids += [start, *[image] * count, end, *self._ids(piece)]
@@ -213,5 +217,5 @@ class DialogueWriter:
         """Text of generated ids."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
-    def _ids(self, text: str) -> list[int]:
-        return self._tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+    def _tokenize(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else ()

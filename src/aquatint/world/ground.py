@@ -16,6 +16,8 @@ from aquatint.world.plots import paint_driveways, paint_objects
 from aquatint.world.ribbons import paint_network
 
 _NOISE_STEP = 40.0
+# Further from a wall no skylight is lost.
+_GLOOM_PX = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +65,11 @@ def paint_ground(layout: Layout, condition: str, seed: int) -> Ground:
 
 
 def _draw_noise(rng: Rng, tile: FloatArray, fine_weight: float) -> Image.Image:
-    mixed = shift_tile(tile, rng) * 0.9 + shift_tile(noise_bank().fine, rng) * fine_weight
-    scaled = np.clip(mixed * _NOISE_STEP + 128, 0, 255).astype(np.uint8)
+    mixed = shift_tile(tile, rng) * 0.9
+    mixed += shift_tile(noise_bank().fine, rng) * fine_weight
+    mixed *= _NOISE_STEP
+    mixed += 128
+    scaled = mixed.clip(0, 255, out=mixed).astype(np.uint8)
     size = (GROUND_SIZE_PX, GROUND_SIZE_PX)
     return Image.fromarray(scaled).resize(size, Image.Resampling.BILINEAR)
 
@@ -85,7 +90,17 @@ def _draw_footprints(objects: tuple[SceneObject, ...]) -> Image.Image:
 
 
 def _darken_around(image: Image.Image, footprints: Image.Image) -> Image.Image:
-    # Little skylight reaches the foot of a wall.
-    soft = footprints.reduce(2).filter(ImageFilter.BoxBlur(2)).point(lambda value: value * 0.55)
-    gloom = soft.resize(footprints.size, Image.Resampling.BILINEAR)
-    return Image.composite(Image.new("RGB", image.size, (24, 24, 30)), image, gloom)
+    # Little skylight reaches the foot of a wall. Elsewhere nothing changes, so only the part around
+    # all walls is looked at; its border is even, as both rasters' pixels must cover each other.
+    left, upper, right, lower = footprints.getbbox() or (0, 0, 0, 0)
+    box = (
+        max(0, left - _GLOOM_PX) // 2 * 2,
+        max(0, upper - _GLOOM_PX) // 2 * 2,
+        min(GROUND_SIZE_PX, (right + _GLOOM_PX + 1) // 2 * 2),
+        min(GROUND_SIZE_PX, (lower + _GLOOM_PX + 1) // 2 * 2),
+    )
+    part = footprints.crop(box)
+    soft = part.reduce(2).filter(ImageFilter.BoxBlur(2)).point(lambda value: value * 0.55)
+    gloom = soft.resize(part.size, Image.Resampling.BILINEAR)
+    image.paste((24, 24, 30), box, gloom)
+    return image

@@ -1,5 +1,7 @@
 """Where everything stands: draws objects until the scene is full."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,7 +21,7 @@ from aquatint.world.kinds import (
     VEHICLE_RULES,
 )
 from aquatint.world.network import ROUNDABOUT_RADIUS_M, Network, sample_network
-from aquatint.world.objects import SceneObject
+from aquatint.world.objects import FLAT_KINDS, SceneObject
 from aquatint.world.occupancy import HALF_EXTENT_M, Occupancy
 from aquatint.world.palette import GROUND_KINDS, GroundKind
 from aquatint.world.trees import TreeArrays
@@ -37,6 +39,8 @@ NUM_VEHICLE_TRIES = 16
 VEHICLE_GAP_M = 15.0
 TRAIN_CHANCE = 0.75
 GAP_M = 2.5
+# Of all scattered trees, the last of a scene's objects.
+_TREES = SceneObject("trees", "", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +62,37 @@ class Layout:
 
 def sample_layout(rng: Rng) -> Layout:
     """Draw a scene."""
+    ground, network, occupancy, placed = _begin(rng)
+    objects = [*placed, *_place_vehicles(rng, network)]
+    trees = plant_trees(rng, objects, ground, occupancy.is_free_at)
+    return Layout(ground, network, (*objects, _TREES), trees)
+
+
+def sample_sparse_layout(rng: Rng, num_solids: int) -> Layout:
+    """Draw a scene that has the first few solids of ``sample_layout``, and nothing else on it."""
+    ground, network, _, placed = _begin(rng)
+    solids = (
+        item
+        for item in itertools.chain(placed, _place_vehicles(rng, network))
+        if item.kind not in FLAT_KINDS and item.height_m > 0
+    )
+    # No more is drawn than is kept: what comes after the last solid changes nothing before it.
+    objects = (*itertools.islice(solids, num_solids), _TREES)
+    none: FloatArray = np.zeros(0, np.float32)
+    trees = TreeArrays(np.zeros((0, 2), np.float32), none, none, none.astype(bool),
+                       none.astype(np.int32))  # fmt: skip
+    return Layout(ground, network, objects, trees)
+
+
+def _begin(rng: Rng) -> tuple[GroundKind, Network, Occupancy, Iterator[SceneObject]]:
+    """Draw what is common to a scene, and return what stands there as it is asked for."""
     theme = _pick(rng, tuple(THEMES))
     ground = _pick(rng, GROUND_KINDS)
     network = sample_network(rng, RAILWAY_CHANCES.get(theme, DEFAULT_RAILWAY_CHANCE))
     occupancy = Occupancy()
     _take_network(occupancy, network)
-    objects = _place_objects(rng, THEMES[theme], ground, network, occupancy)
-    objects += _place_vehicles(rng, network)
-    trees = plant_trees(rng, objects, ground, occupancy.is_free_at)
-    objects.append(SceneObject("trees", "", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
-    return Layout(ground, network, tuple(objects), trees)
+    placed = _place_objects(rng, THEMES[theme], ground, network, occupancy)
+    return ground, network, occupancy, placed
 
 
 def _pick(rng: Rng, choices: tuple[T, ...]) -> T:
@@ -91,7 +116,7 @@ def _place_objects(
     ground: GroundKind,
     network: Network,
     occupancy: Occupancy,
-) -> list[SceneObject]:
+) -> Iterator[SceneObject]:
     kinds = tuple(kind for kind, weight in weights.items() for _ in range(weight))
     core = [_pick(rng, kinds) for _ in range(NUM_CORE_TRIES)]
     areas = [kind for kind in core[:14] if kind in AREAS][:MAX_AREAS]
@@ -100,19 +125,19 @@ def _place_objects(
     max_core = int(rng.integers(MIN_CORE_OBJECTS, MAX_CORE_OBJECTS + 1))
     main_rad = network.roads[0].at(0.0)[2] if network.roads else 0.0
     names: set[str] = set()
-    objects: list[SceneObject] = []
+    num_placed = 0
     for index, kind in enumerate([*areas, *core, *outer]):
         is_core = index < num_core
-        if is_core and len(objects) >= max_core:
+        if is_core and num_placed >= max_core:
             continue
         reach = CORE_HALF_M if is_core else HALF_EXTENT_M - 20
         candidate = _sample_object(rng, kind, ground, reach, main_rad)
         is_new = kind in REPEATABLE or candidate.name not in names
         if is_new and occupancy.is_free(candidate.footprint(GAP_M)):
             names.add(candidate.name)
-            objects.append(candidate)
+            num_placed += 1
             occupancy.take(candidate.footprint(GAP_M - 0.5))
-    return objects
+            yield candidate
 
 
 def _sample_object(
@@ -134,18 +159,19 @@ def _sample_object(
     )
 
 
-def _place_vehicles(rng: Rng, network: Network) -> list[SceneObject]:
+def _place_vehicles(rng: Rng, network: Network) -> Iterator[SceneObject]:
     vehicles: list[SceneObject] = []
     if network.railway is not None and rng.random() < TRAIN_CHANCE:
         x, y, yaw = network.railway.at(float(rng.uniform(-30, 30)))
         color = _pick(rng, TRAIN_RULE.colors)
         width, depth, height = TRAIN_RULE[:3]
         vehicles.append(SceneObject("train", color, x, y, width, depth, height, yaw))
+        yield vehicles[-1]
     for _ in range(NUM_VEHICLE_TRIES if network.roads else 0):
         vehicle = _sample_vehicle(rng, network)
         if _keeps_clear(vehicle, vehicles, network):
             vehicles.append(vehicle)
-    return vehicles
+            yield vehicle
 
 
 def _sample_vehicle(rng: Rng, network: Network) -> SceneObject:

@@ -70,4 +70,4 @@ def sample_tile(tile: FloatArray, x_m: FloatArray, y_m: FloatArray, px_per_m: fl
     # Shifted to positive numbers: a cast to integers rounds towards zero, not down.
     columns = (x_m * px_per_m + 65536.0).astype(np.int32) & mask
     rows = (y_m * px_per_m + 65536.0).astype(np.int32) & mask
-    return tile[rows, columns]
+    return tile.ravel().take(rows * tile.shape[0] + columns)

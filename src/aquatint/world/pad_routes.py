@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from aquatint.world.arrays import FloatArray, Rng
-from aquatint.world.flight_sites import Pad
+from aquatint.world.flight_sites import PAD_COLORS, Pad
 from aquatint.world.pads import PAD_HALF_M
 from aquatint.world.town_agent import AgentSpec, AgentState, Expert
 from aquatint.world.town_map import TownMap
-from aquatint.world.town_routes import FlightRule, Route, fly, side_words
+from aquatint.world.town_routes import FlightRule, Route, all_side_words, fly, side_words
 
 PAD_RULE = FlightRule(min_length_m=8.0, max_length_m=32.0, max_steps=40, gust_share=0.08)
 _MAX_TRIES = 60
 _START_HALF_M = PAD_HALF_M + 8.0
 _HEADING_STD_RAD = 0.35
+_OPENINGS = ("Fly to", "Go to", "Head for")
 
 
 def sample_pad_route(
@@ -50,12 +53,22 @@ def sample_pad_route(
 
 def instructions_to(pad: Pad, state: AgentState, rng: Rng) -> tuple[str, ...]:
     """Three wordings: the pad, the same with where it lies as seen from the start, and another."""
-    opening = ("Fly to", "Go to", "Head for")[int(rng.integers(3))]
+    opening = _OPENINGS[int(rng.integers(len(_OPENINGS)))]
     side = side_words(state, np.array([pad.x_m, pad.y_m]))
+    return _word(opening, pad.color, side)
+
+
+def example_instructions() -> list[str]:
+    """Return every instruction there is, for a pocket tokenizer: its words shall be few tokens."""
+    drawn = itertools.product(_OPENINGS, PAD_COLORS, all_side_words())
+    return sorted({text for choice in drawn for text in _word(*choice)})
+
+
+def _word(opening: str, color: str, side: str) -> tuple[str, ...]:
     return (
-        f"{opening} the {pad.color} pad and stop.",
-        f"It is {side}. {opening} the {pad.color} pad and stop.",
-        f"Find the {pad.color} pad and stop.",
+        f"{opening} the {color} pad and stop.",
+        f"It is {side}. {opening} the {color} pad and stop.",
+        f"Find the {color} pad and stop.",
     )
 
 

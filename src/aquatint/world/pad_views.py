@@ -80,12 +80,12 @@ def _view_town(task: _Town) -> list[PadView]:
 
 
 def _view(scene: Scene, pads: Sequence[Pad], spec: AgentSpec, num_cells: int, rng: Rng) -> PadView:
-    state, pitch = _look_at_several(pads, spec, rng)
+    state, pitch, seen = _look_at_several(pads, spec, rng)
     view = look(scene, state, spec, pitch)
     places: dict[str, tuple[int, int] | None] = dict.fromkeys(PAD_COLORS)
-    for pad, (x, y, depth) in zip(pads, _project(pads, state, spec, pitch), strict=True):
+    for pad, (x, y, depth) in zip(pads, seen, strict=True):
         if _is_inside(x, y, depth, spec.size_px):
-            is_seen = abs(view.depth_m[int(y), int(x)] - depth) < 1.0
+            is_seen = abs(float(view.depth_m[int(y), int(x)]) - depth) < 1.0
             places[pad.color] = (int(y), int(x)) if is_seen else None
     return PadView(view.rgb, places, _cells(places, spec.size_px, num_cells))
 
@@ -100,24 +100,23 @@ def _make_town(seed: int, number: int, spec: AgentSpec) -> tuple[Scene, tuple[Pa
     return scene, pads
 
 
-def _look_at_several(pads: Sequence[Pad], spec: AgentSpec, rng: Rng) -> tuple[AgentState, float]:
-    """A place and a camera's pitch from which the middles of two pads lie in the view."""
+def _look_at_several(
+    pads: Sequence[Pad], spec: AgentSpec, rng: Rng
+) -> tuple[AgentState, float, list[list[float]]]:
+    """A place and a camera's pitch from which the middles of two pads lie in the view.
+
+    Returns:
+        The place, the pitch, and column, row and depth of each pad's middle.
+    """
+    points = np.array([[pad.x_m, pad.y_m, 0.0] for pad in pads])
+    intrinsics = spec.intrinsics
     for _ in range(_MAX_TRIES):
         state = _stand(pads[int(rng.integers(len(pads)))], rng)
         pitch = (spec.pitch_deg, spec.look_down_deg)[int(rng.integers(2))]
-        places = _project(pads, state, spec, pitch)
-        if sum(_is_inside(x, y, depth, spec.size_px) for x, y, depth in places.tolist()) > 1:
+        places = project_points(points, camera_pose(state, spec, pitch), intrinsics).tolist()
+        if sum(_is_inside(x, y, depth, spec.size_px) for x, y, depth in places) > 1:
             break
-    return state, pitch
-
-
-def _project(
-    pads: Sequence[Pad], state: AgentState, spec: AgentSpec, pitch: float
-) -> NDArray[np.float64]:
-    """Column, row and depth of each pad's middle, shape (P, 3)."""
-    points = np.array([[pad.x_m, pad.y_m, 0.0] for pad in pads])
-    pose = camera_pose(state, spec, pitch).astype(np.float64)
-    return project_points(points, pose, spec.intrinsics.astype(np.float64))
+    return state, pitch, places
 
 
 def _is_inside(x: float, y: float, depth: float, size_px: int) -> bool:

@@ -17,56 +17,74 @@ _SKY_TINT = np.array([0.84, 0.94, 1.12], np.float32)
 _HOLE_LEVELS = {"damaged": 0.45, "burnt": 0.55}
 _GROUND_GRAIN = 0.05
 _SOLID_GRAIN = 0.04
+_HAZE_FROM_M = 70
+# Over the surface, so that nothing shades itself.
+_LIFT_M = np.float32(0.2)
 
 
-class Samples(NamedTuple):
-    """Visible points of an image, one per sample, N of them.
+class Hits(NamedTuple):
+    """What the rays of an image hit, N of them.
 
     Args:
-        points: World positions in metres, shape (N, 3).
-        triangles: Triangle of each, or -1 on the ground, shape (N,).
-        solid: Indices of the samples that show a triangle, shape (M,).
+        points: World x, y and z in metres, shape (3, N).
+        depth_m: Depth along the viewing direction, shape (N,).
+        triangles: Triangle of each solid sample, shape (M,).
+        solid: Indices of the rays that hit a triangle, in their order, shape (M,).
         cells: Pixel of the flattened ground raster below each, shape (N,).
     """
 
     points: FloatArray
+    depth_m: FloatArray
     triangles: NDArray[np.intp]
     solid: NDArray[np.intp]
     cells: NDArray[np.int32]
 
 
-def shade(scene: Scene, samples: Samples, depth_m: FloatArray) -> FloatArray:
-    """Return the colour of every sample.
+def shade(scene: Scene, hits: Hits) -> FloatArray:
+    """Return the colour of everything hit.
 
     Args:
         scene: The scene.
-        samples: What is visible.
-        depth_m: Depth of every sample, shape (N,).
+        hits: What is visible.
 
     Returns:
-        RGB from 0 to about 255, shape (N, 3).
+        RGB from 0 to about 255, shape (3, N).
     """
-    bank = noise_bank()
-    points, solid = samples.points, samples.solid
-    # By channel: an operation on three numbers at a time costs as much as on a hundred.
-    colors = scene.ground.rgb.reshape(-1, 3)[samples.cells].T.astype(np.float32, order="C")
-    grain = sample_tile(bank.grain, points[:, 0], points[:, 1], 3.1)
-    strength = np.full(len(points), _GROUND_GRAIN, np.float32)
-    normals = np.zeros((len(points), 3), np.float32)
-    normals[:, 2] = 1
-    if len(solid):
-        triangles = samples.triangles[solid]
-        normals[solid] = scene.mesh.normals[triangles]
-        colors[:, solid] = _texture(scene, points[solid], triangles).T
-        strength[solid] = _SOLID_GRAIN
-    colors *= 1 + strength * grain
+    points, solid, triangles = hits.points, hits.solid, hits.triangles
     sun = scene.shadows.sun
-    facing = np.maximum(normals @ sun, 0)
-    lit = scene.shadows.lit_fraction(points + normals * np.float32(0.2)) * facing
-    colors *= (AMBIENT * _SKY_TINT)[:, None] + (SUNLIGHT * lit) * _SUN_TINT[:, None]
-    haze = np.clip((depth_m - 70) / 1000, 0, 0.22)
-    colors += (np.array(HAZE, np.float32)[:, None] - colors) * haze
-    return np.ascontiguousarray(colors.T)
+    # By channel: an operation on three numbers at a time costs as much as on a hundred.
+    colors = scene.ground.rgb.reshape(-1, 3).take(hits.cells, axis=0).T.astype(np.float32, "C")
+    grain = sample_tile(noise_bank().grain, points[0], points[1], 3.1)
+    lifted = points.copy()
+    lifted[2] += _LIFT_M
+    if len(solid):
+        normals = scene.mesh.normals[triangles]
+        colors[:, solid] = _texture(scene, points[:, solid], triangles).T
+        lifted[:, solid] = points[:, solid] + normals.T * _LIFT_M
+    lit = scene.shadows.lit_fraction(lifted)
+    solid_grain, solid_lit = grain[solid], lit[solid]
+    grain *= _GROUND_GRAIN
+    lit *= max(sun[2], 0)
+    if len(solid):
+        grain[solid] = _SOLID_GRAIN * solid_grain
+        lit[solid] = solid_lit * np.maximum(normals @ sun, 0)
+    grain += 1
+    lit *= SUNLIGHT
+    for color, sky, tint in zip(colors, AMBIENT * _SKY_TINT, _SUN_TINT, strict=True):
+        color *= grain
+        color *= sky + lit * tint
+    _add_haze(colors, hits.depth_m)
+    return colors
+
+
+def _add_haze(colors: FloatArray, depth_m: FloatArray) -> None:
+    far = np.nonzero(depth_m > _HAZE_FROM_M)[0]
+    if not len(far):
+        return
+    # Not one by one: most of what lies between the first and the last is as far.
+    part = slice(far[0], far[-1] + 1)
+    haze = np.minimum(np.maximum((depth_m[part] - _HAZE_FROM_M) / 1000, 0), 0.22)
+    colors[:, part] += (np.array(HAZE, np.float32)[:, None] - colors[:, part]) * haze
 
 
 def _texture(scene: Scene, points: FloatArray, triangles: NDArray[np.intp]) -> FloatArray:
@@ -76,17 +94,17 @@ def _texture(scene: Scene, points: FloatArray, triangles: NDArray[np.intp]) -> F
     owners = mesh.object_ids[triangles]
     yaws = np.array([0.0, *(item.yaw_rad for item in scene.objects)], np.float32)[owners]
     cosine, sine = np.cos(yaws), np.sin(yaws)
-    along = points[:, 0] * cosine + points[:, 1] * sine
-    across = points[:, 1] * cosine - points[:, 0] * sine
+    along = points[0] * cosine + points[1] * sine
+    across = points[1] * cosine - points[0] * sine
     normals = mesh.normals[triangles]
     _paint_windows(
         colors,
         materials,
         np.where(_faces_along(normals, cosine, sine), across, along),
-        points[:, 2],
+        points[2],
     )
     for material, along_m, period_m, depth in (
-        (Material.TILED_ROOF, points[:, 2], 0.55, 0.1),
+        (Material.TILED_ROOF, points[2], 0.55, 0.1),
         (Material.METAL_ROOF, along, 1.6, 0.08),
         (Material.GLASS_ROOF, along, 3.2, 0.12),
     ):
@@ -121,7 +139,7 @@ def _break_roofs(
     colors: FloatArray, materials: NDArray[np.uint8], points: FloatArray, level: float
 ) -> None:
     roofs = np.nonzero(np.isin(materials, ROOF_MATERIALS))[0]
-    noise = sample_tile(noise_bank().fine, points[roofs, 0], points[roofs, 1], 2.2)
+    noise = sample_tile(noise_bank().fine, points[0, roofs], points[1, roofs], 2.2)
     rim = np.abs(noise - level) < 0.1
     colors[roofs[rim]] *= np.float32(0.62)
     holes = roofs[noise > level]

@@ -1,8 +1,10 @@
 """The sun's shadow map: what the light reaches, computed once per scene."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aquatint.world.arrays import FloatArray
 from aquatint.world.meshes import Mesh
@@ -15,7 +17,8 @@ _PX_PER_M = SHADOW_SIZE_PX / (2 * HALF_EXTENT_M * 1.08)
 # The rasteriser wants positive nearness; heights along the light stay far below this.
 _OFFSET_M = 400.0
 _BIAS_M = 0.45
-_TAPS = ((-0.35, -0.35), (0.35, -0.35), (-0.35, 0.35), (0.35, 0.35))
+# A point is lit by as many of four places around it as the light reaches.
+_TAPS_PX = (-0.35, 0.35)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,18 +36,23 @@ class ShadowMap:
     stops_m: FloatArray
 
     def lit_fraction(self, points: FloatArray) -> FloatArray:
-        """Return how much sun reaches world points of shape (N, 3), from 0 to 1, shape (N,)."""
-        seen = points @ self.axes.T
-        columns = seen[:, 0] * _PX_PER_M + SHADOW_SIZE_PX / 2
-        rows = seen[:, 1] * _PX_PER_M + SHADOW_SIZE_PX / 2
-        distance = seen[:, 2] + np.float32(_OFFSET_M + _BIAS_M)
-        lit = np.zeros(len(points), np.float32)
+        """Return how much sun reaches world points of shape (3, N), from 0 to 1, shape (N,)."""
+        seen = self.axes @ points
+        distance = seen[2] + np.float32(_OFFSET_M + _BIAS_M)
+        places = seen[:2] * _PX_PER_M + SHADOW_SIZE_PX / 2
+        # Columns, and where in the flattened map their rows begin, on either side of the points.
+        columns, rows = zip(*(_cells(places + np.float32(tap)) for tap in _TAPS_PX), strict=True)
+        starts = [row * SHADOW_SIZE_PX for row in rows]
         flat = self.stops_m.ravel()
-        for shift_x, shift_y in _TAPS:
-            column = (columns + np.float32(shift_x)).astype(np.int32).clip(0, SHADOW_SIZE_PX - 1)
-            row = (rows + np.float32(shift_y)).astype(np.int32).clip(0, SHADOW_SIZE_PX - 1)
-            lit += flat[row * SHADOW_SIZE_PX + column] <= distance
-        return lit / np.float32(len(_TAPS))
+        num_lit = np.zeros(len(distance), np.uint8)
+        for start, column in itertools.product(starts, columns):
+            num_lit += flat.take(start + column) <= distance
+        return num_lit.astype(np.float32) / np.float32(len(_TAPS_PX) ** 2)
+
+
+def _cells(places: FloatArray) -> NDArray[np.int32]:
+    cells = places.astype(np.int32)
+    return cells.clip(0, SHADOW_SIZE_PX - 1, out=cells)
 
 
 def cast_shadows(mesh: Mesh, sun: FloatArray) -> ShadowMap:

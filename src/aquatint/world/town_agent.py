@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aquatint.geometry.poses import intrinsic_matrix, look_pose
 from aquatint.world.arrays import FloatArray
@@ -53,7 +54,7 @@ class AgentSpec:
     size_px: int = 96
 
     @property
-    def intrinsics(self) -> FloatArray:
+    def intrinsics(self) -> NDArray[np.float64]:
         """Matrix of both cameras, shape (3, 3)."""
         return intrinsic_matrix(self.size_px, self.size_px, self.fov_deg)
 
@@ -100,7 +101,7 @@ def act(
     return AgentState(float(goal[0]), float(goal[1]), state.heading_rad), False
 
 
-def camera_pose(state: AgentState, spec: AgentSpec, pitch_deg: float) -> FloatArray:
+def camera_pose(state: AgentState, spec: AgentSpec, pitch_deg: float) -> NDArray[np.float64]:
     """Return camera to world of one of the agent's cameras, shape (4, 4)."""
     place = np.array([state.x_m, state.y_m, spec.altitude_m])
     return look_pose(place, state.heading_rad, np.radians(pitch_deg))
@@ -136,18 +137,15 @@ class Expert:
 
     def distance_m(self, position: FloatArray) -> float:
         """Length of the shortest way from a place of shape (2,), inf where none is."""
-        return float(self._town.at(self._distances, position))
+        return float(self._town.at(self._distances, position[None])[0])
 
     def decide(self, state: AgentState) -> Action | None:
         """Return the next action; None where no way leads on."""
         if np.linalg.norm(self._goal - state.position) < self._spec.step_m:
             return Action.STOP
-        turn_rad = np.radians(self._spec.turn_deg)
-        half = round(np.pi / turn_rad)
-        costs = {
-            turns: self._cost(state, turns, state.heading_rad + turns * turn_rad)
-            for turns in range(-half, half + 1)
-        }
+        half = round(np.pi / np.radians(self._spec.turn_deg))
+        turns = range(-half, half + 1)
+        costs = dict(zip(turns, self._costs(state, np.array(turns)).tolist(), strict=True))
         best = min(costs, key=lambda turns: (costs[turns], abs(turns)))
         if not np.isfinite(costs[best]):
             return None
@@ -155,10 +153,11 @@ class Expert:
             return Action.FORWARD
         return Action.LEFT if best > 0 else Action.RIGHT
 
-    def _cost(self, state: AgentState, turns: int, heading_rad: float) -> float:
-        """Way that is left after turning and one step, with a little for each turn."""
-        step = np.array([np.cos(heading_rad), np.sin(heading_rad)]) * self._spec.step_m
-        end = state.position + step
-        if not self._town.is_way_free(state.position, end):
-            return float("inf")
-        return self.distance_m(end) + _TURN_COST_M * abs(turns)
+    def _costs(self, state: AgentState, turns: NDArray[np.int64]) -> FloatArray:
+        """Way that is left after turns (N,) and one step, with a little for each turn, (N,)."""
+        headings = state.heading_rad + turns * np.radians(self._spec.turn_deg)
+        steps = np.stack([np.cos(headings), np.sin(headings)], axis=1) * self._spec.step_m
+        ends = state.position + steps
+        is_free = self._town.are_ways_free(state.position, ends)
+        ways = self._town.at(self._distances, ends) + _TURN_COST_M * np.abs(turns)
+        return np.where(is_free, ways, np.inf)

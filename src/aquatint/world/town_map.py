@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import math
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from aquatint.world.scenes import Scene
 HALF_EXTENT_M = 70.0
 CELL_M = 1.0
 _SIZE = int(2 * HALF_EXTENT_M / CELL_M)
+# Maps of distances that a town keeps: many flights lead to the same few places.
+_MAX_KEPT = 4
 # Rows and columns of a step, and of the cells that it passes; its mirror image is added. With steps
 # like a knight's, a shortest way is at most 2.7 % longer than the straight one.
 _STEPS: tuple[tuple[tuple[int, int], tuple[tuple[int, int], ...]], ...] = (
@@ -26,6 +29,8 @@ _STEPS: tuple[tuple[tuple[int, int], tuple[tuple[int, int], ...]], ...] = (
     ((1, 2), ((0, 1), (1, 1))),
     ((2, 1), ((1, 0), (1, 1))),
 )
+# A cell, and those to its right, above it and above that one, in a flattened map.
+_WINDOW = np.array([0, 1, _SIZE, _SIZE + 1])
 
 
 class TownMap:
@@ -45,19 +50,31 @@ class TownMap:
         is_high = self.heights_m > altitude_m - clearance_m
         reach = np.ones((3, 3), bool)
         self.is_open = ~binary_dilation(is_high, reach, iterations=max(1, round(radius_m / CELL_M)))
+        # Closed behind its end, and before its beginning, where an index of -1 finds the end.
+        self._is_open_inside = np.pad(self.is_open, (0, 1))
+        self._distances: dict[int, FloatArray] = {}
 
     def is_free(self, points: FloatArray) -> NDArray[np.bool_]:
-        """Whether an agent may be at points of shape (N, 2); outside of the map it may not."""
+        """Whether an agent may be at points of shape (..., 2); outside of the map it may not."""
         cells = np.floor((points + HALF_EXTENT_M) / CELL_M).astype(int)
-        is_inside = ((cells >= 0) & (cells < _SIZE)).all(1)
-        inside = cells.clip(0, _SIZE - 1)
-        return is_inside & self.is_open[inside[:, 1], inside[:, 0]]
+        inside = np.minimum(np.maximum(cells, -1), _SIZE)
+        return self._is_open_inside[inside[..., 1], inside[..., 0]]
 
     def is_way_free(self, start: FloatArray, end: FloatArray) -> bool:
         """Whether the straight way between two points of shape (2,) is free."""
-        num_points = int(np.ceil(2 * np.linalg.norm(end - start) / CELL_M)) + 1
-        shares = np.linspace(0, 1, num_points + 1)[:, None]
-        return bool(self.is_free(start + (end - start) * shares).all())
+        return bool(self.are_ways_free(start, end[None])[0])
+
+    def are_ways_free(self, start: FloatArray, ends: FloatArray) -> NDArray[np.bool_]:
+        """Whether the straight ways from a point of shape (2,) to others (N, 2) are free, (N,)."""
+        ways = ends - start
+        # By the same product as a norm of a single way: another one may round differently.
+        counts = [math.ceil(2 * math.sqrt(way.dot(way)) / CELL_M) + 1 for way in ways]
+        is_free = np.empty(len(ways), bool)
+        for count in set(counts):
+            same = [place for place, other in enumerate(counts) if other == count]
+            points = start + ways[same, None] * _shares(count + 1)
+            is_free[same] = self.is_free(points).all(1)
+        return is_free
 
     @cached_property
     def _graph(self) -> coo_matrix:
@@ -87,9 +104,16 @@ class TownMap:
         """Return the length of the shortest way to a point from every cell, inf where none is.
 
         Returns:
-            Metres, shape (S, S), by row (y) and column (x).
+            Metres, shape (S, S), by row (y) and column (x), read-only.
         """
-        return dijkstra(self._graph, directed=False, indices=_cell(goal)).reshape(_SIZE, _SIZE)
+        cell = _cell(goal)
+        if cell not in self._distances:
+            if len(self._distances) == _MAX_KEPT:
+                self._distances.pop(next(iter(self._distances)))
+            found = dijkstra(self._graph, directed=False, indices=cell).reshape(_SIZE, _SIZE)
+            found.setflags(write=False)
+            self._distances[cell] = found
+        return self._distances[cell]
 
     def way(self, start: FloatArray, goal: FloatArray) -> FloatArray | None:
         """Return the middles of the cells of a shortest way, both ends included.
@@ -114,17 +138,36 @@ class TownMap:
         return (np.stack([columns, rows], axis=1) + 0.5) * CELL_M - HALF_EXTENT_M
 
     @staticmethod
-    def at(values: FloatArray, position: FloatArray) -> float:
-        """Return a map's value around a place, between the cells' middles where all are known."""
-        place = (position + HALF_EXTENT_M) / CELL_M - 0.5
-        low = np.floor(place).astype(int).clip(0, _SIZE - 2)
-        share = (place - low).clip(0, 1)
-        window = values[low[1] : low[1] + 2, low[0] : low[0] + 2]
-        if not np.isfinite(window).all():
-            cell = np.round(place).astype(int).clip(0, _SIZE - 1)
-            return float(values[cell[1], cell[0]])
-        weights = np.outer([1 - share[1], share[1]], [1 - share[0], share[0]])
-        return float((weights * window).sum())
+    def at(values: FloatArray, positions: FloatArray) -> FloatArray:
+        """Return a map's values around places, between the cells' middles where all are known.
+
+        Args:
+            values: A value for each cell, shape (S, S).
+            positions: World x and y in metres, shape (N, 2).
+
+        Returns:
+            Shape (N,).
+        """
+        places = (positions + HALF_EXTENT_M) / CELL_M - 0.5
+        low = np.minimum(np.maximum(np.floor(places).astype(int), 0), _SIZE - 2)
+        right, up = np.minimum(np.maximum(places - low, 0), 1).T
+        windows = values.ravel()[(low[:, 1] * _SIZE + low[:, 0])[:, None] + _WINDOW]
+        is_known = np.isfinite(windows).all(1)
+        left, down = 1 - right, 1 - up
+        # Nothing known times nothing of it is no number; it is replaced below.
+        with np.errstate(invalid="ignore"):
+            parts = np.stack([down * left, down * right, up * left, up * right], -1) * windows
+        found = parts[:, 0] + parts[:, 1] + parts[:, 2] + parts[:, 3]
+        if not is_known.all():
+            nearest = np.round(places[~is_known]).astype(int).clip(0, _SIZE - 1)
+            found[~is_known] = values[nearest[:, 1], nearest[:, 0]]
+        return found
+
+
+@lru_cache(maxsize=256)
+def _shares(count: int) -> FloatArray:
+    """Even shares of a way, from 0 to 1, shape (count, 1)."""
+    return np.linspace(0, 1, count)[:, None]
 
 
 def _cell(point: FloatArray) -> int:

@@ -170,6 +170,12 @@ def side_words(state: AgentState, place: FloatArray) -> str:
     return next(words for limit, words in _SIDE_WORDS if abs(angle) < limit).format(side=side)
 
 
+def all_side_words() -> list[str]:
+    """All that ``side_words`` can say."""
+    sides = ("left", "right")
+    return sorted({words.format(side=side) for _, words in _SIDE_WORDS for side in sides})
+
+
 def _passed(
     landmark: SceneObject, landmarks: list[SceneObject], states: tuple[AgentState, ...]
 ) -> SceneObject | None:
