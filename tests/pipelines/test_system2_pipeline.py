@@ -3,12 +3,13 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aquatint.metrics.navigation import FlownPath, navigation_metrics
 from aquatint.training import system2_rollout
 from aquatint.training.system2_evaluation import evaluate_answers
-from project_runs import assert_flies_the_same, hand_over_here, open_catalog, run_project
+from project_runs import call_node, hand_over_here, open_catalog, run_project
 
 pytestmark = pytest.mark.slow
 BACKENDS = ("nextdit_async", "nextdit", "navdp_async")
@@ -74,7 +75,28 @@ def test_the_dual_system_stands_on_the_system_2_that_is_there(root, ran_dual):
 def test_pilots_that_are_handed_what_they_need_fly_the_same(root, ran_dual, monkeypatch, tmp_path):
     hand_over_here(monkeypatch)
     monkeypatch.setattr(system2_rollout, "count_pilots", lambda *_: 2)
-    assert_flies_the_same(root, "dual_system", "fly_dual_systems", tmp_path)
+    catalog = open_catalog(root)
+    for node, part in (("fly_straight", "rollout"), ("fly_nextdit", "nextdit")):
+        # Types are those of the file.
+        call_node(root, "dual_system", node).to_parquet(tmp_path / "flights.parquet")
+        again = pd.read_parquet(tmp_path / "flights.parquet")
+        pd.testing.assert_frame_equal(again, catalog.load(f"dual_system.{part}.flights"))
+
+
+def test_flights_of_one_backend_are_compared_with_those_of_system_2(root, ran_dual):
+    catalog = open_catalog(root)
+    episodes = catalog.load("dual_system.rollout.episodes")
+    metrics = catalog.load("dual_system.rollout.metrics")
+    counted = metrics["policies"]["system2"]["n"]
+    assert (episodes["policy"].value_counts() == counted).all()
+    assert {name: found["other"] for name, found in metrics["comparisons"].items()} == {
+        name: "system2" for name in BACKENDS
+    }
+    assert set(metrics["answers"]) == {"system2", *BACKENDS}
+    own = episodes[episodes["policy"] == "nextdit"]
+    assert metrics["answers"]["nextdit"]["invalid"] == own["num_invalid"].sum()
+    assert own["num_invalid"].notna().all()
+    assert episodes.loc[episodes["policy"] == "expert", "num_pixel"].isna().all()
 
 
 def test_the_reports_say_what_the_tables_say(root, ran_dual):
@@ -95,5 +117,6 @@ def test_a_changed_backend_is_trained_alone(root, ran_dual):
         root, pipeline="dual_system", only_missing=True,
         dual_system={"nextdit": {"train": {"num_queries": 3}}},
     )  # fmt: skip
-    assert {"train_nextdit", "predict_nextdit", "fly_dual_systems"} <= ran
+    assert {"train_nextdit", "predict_nextdit", "fly_nextdit", "compare_flights"} <= ran
     assert ran.isdisjoint({"train_system2", "train_nextdit_async", "remember_dialogues"})
+    assert ran.isdisjoint({"fly_straight", "fly_navdp_async"})

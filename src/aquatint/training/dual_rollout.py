@@ -22,14 +22,14 @@ from aquatint.training.dual_memory import COMPARED_BATCHES
 from aquatint.training.dual_stage import restore_dual
 from aquatint.training.navigation_rollout import Policy
 from aquatint.training.shared_flights import Pilot, pilot_run
-from aquatint.training.system2_actor import System2Actor
 from aquatint.training.system2_rollout import (
     ClosedLoop,
-    Flown,
+    Crew,
     ask_system2,
+    compare_pointed,
     fly_pointed,
+    open_system2,
     pilot,
-    straight_line,
 )
 from aquatint.training.trajectory_control import PurePursuit
 from aquatint.training.trajectory_samples import PictureStyle, TrajectoryData, TrajectorySamples
@@ -50,68 +50,106 @@ class LocalLoop:
     arrival_m: float
 
 
-def fly_dual(  # noqa: PLR0913 - one argument for each thing that decides a flight
+def fly_straight(
     simulator: Any,  # noqa: ANN401 - TrajectorySimulator, of the world
     scenes: Collection[str],
     backbone: Backbone,
     system2: Checkpoint,
-    backends: Mapping[str, Checkpoint],
     loop: ClosedLoop,
-    local: LocalLoop,
     run: RunParams,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Let dual systems with each backend fly the same episodes as System 2 alone.
+) -> pd.DataFrame:
+    """Let System 2 with a straight-line controller fly, and what needs no training.
 
     Args:
         simulator: The world.
         scenes: Scenes of the test split.
         backbone: What System 2 was trained from.
         system2: Its training.
-        backends: Checkpoint of each dual system.
         loop: Length, radii, how often System 2 is asked.
-        local: How trajectories are followed.
         run: Seed, device.
 
     Returns:
         As ``fly_pointed``.
     """
     simulator.restrict(set(scenes), loop.num_episodes)
-    arguments = (backbone, system2, dict(backends), loop, local, pilot_run(run))
-    return fly_pointed(simulator, open_dual, arguments, ("system2", *backends), loop,
-                       dict.fromkeys(backends, "system2"), backbone, run)  # fmt: skip
+    crew = Crew(open_system2, (backbone, system2, loop, pilot_run(run)), ("system2",))
+    return fly_pointed(simulator, crew, loop, backbone, run)
+
+
+def fly_dual(  # noqa: PLR0913 - one argument for each thing that decides a flight
+    simulator: Any,  # noqa: ANN401 - TrajectorySimulator, of the world
+    scenes: Collection[str],
+    backbone: Backbone,
+    system2: Checkpoint,
+    dual: Checkpoint,
+    loop: ClosedLoop,
+    local: LocalLoop,
+    run: RunParams,
+) -> pd.DataFrame:
+    """Let a dual system fly the episodes of ``fly_straight``.
+
+    Args:
+        simulator: The world.
+        scenes: Scenes of the test split.
+        backbone: What System 2 was trained from.
+        system2: Its training.
+        dual: Latent queries and the System 1 that they guide.
+        loop: Length, radii, how often System 2 is asked.
+        local: How trajectories are followed.
+        run: Seed, device.
+
+    Returns:
+        As ``fly_pointed``; the policy has the backend's name.
+    """
+    simulator.restrict(set(scenes), loop.num_episodes)
+    arguments = (backbone, system2, dual, loop, local, pilot_run(run))
+    crew = Crew(open_dual, arguments, (dual.spec["backend"],))
+    return fly_pointed(simulator, crew, loop, backbone, run, has_simple=False)
 
 
 def open_dual(
     backbone: Backbone,
     system2: Checkpoint,
-    backends: dict[str, Checkpoint],
+    dual: Checkpoint,
     loop: ClosedLoop,
     local: LocalLoop,
     run: RunParams,
-) -> Pilot[Flown]:
-    """Load System 2, and each dual system when it first flies.
+) -> Pilot[pd.DataFrame]:
+    """Load System 2 and a dual system when it first flies.
 
     Returns:
         As ``system2_rollout.pilot``.
     """
-    asker = ask_system2(backbone, system2, loop, run)
 
-    def build(name: str, agent: Any) -> Policy:  # noqa: ANN401 - of the world
-        if name == "system2":
-            return System2Actor(asker, straight_line(agent))
+    def build(_: str, agent: Any) -> Policy:  # noqa: ANN401 - of the world
         control = PurePursuit(agent.step_m, agent.turn_deg, local.look_ahead, local.arrival_m)
-        spec = backends[name].spec
         planning = LocalPlanning(
-            spec["num_samples"],
-            spec["rule"]["scale"],
-            PictureStyle(**spec["pictures"]),
+            dual.spec["num_samples"],
+            dual.spec["rule"]["scale"],
+            PictureStyle(**dual.spec["pictures"]),
             local.max_local_actions,
             run.seed,
         )
-        model = restore_dual(backbone, system2, backends[name], run)
-        return DualActor(asker, model, planning, control)
+        asker = ask_system2(backbone, system2, loop, run)
+        return DualActor(asker, restore_dual(backbone, system2, dual, run), planning, control)
 
     return pilot(build, loop, run.seed)
+
+
+def compare_dual(
+    straight: pd.DataFrame, backends: Mapping[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Compare dual systems with System 2 and its straight-line controller.
+
+    Args:
+        straight: Flights of ``fly_straight``.
+        backends: Flights of ``fly_dual`` by backend, of the same episodes.
+
+    Returns:
+        All flights in one table, and ``compare_pointed`` of them.
+    """
+    episodes = pd.concat([straight, *backends.values()], ignore_index=True)
+    return episodes, compare_pointed(episodes, dict.fromkeys(backends, "system2"))
 
 
 def measure_drift(  # noqa: PLR0913 - one argument for each thing that is compared

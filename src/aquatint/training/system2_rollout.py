@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ MISLED = "_misled"
 # Agents that fly at once; small enough that processes end together.
 _GROUP = 16
 SYSTEM2 = ("system2", f"system2{MISLED}")
+ANSWERS = ("pixel", "turn", "stop", "invalid")
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,14 @@ def fly_system2(
     """
     simulator.restrict(set(scenes), loop.num_episodes)
     pairs = {"system2": "forward", "untrained": "system2", f"system2{MISLED}": "system2"}
-    arguments = (backbone, checkpoint, loop, pilot_run(run))
-    return fly_pointed(simulator, open_system2, arguments, ("untrained", *SYSTEM2), loop, pairs,
-                       backbone, run)  # fmt: skip
+    crew = Crew(open_system2, (backbone, checkpoint, loop, pilot_run(run)), ("untrained", *SYSTEM2))
+    episodes = fly_pointed(simulator, crew, loop, backbone, run)
+    return episodes, compare_pointed(episodes, pairs)
 
 
 def open_system2(
     backbone: Backbone, checkpoint: Checkpoint, loop: ClosedLoop, run: RunParams
-) -> Pilot[Flown]:
+) -> Pilot[pd.DataFrame]:
     """Load System 2 before and after its training, each when it first flies.
 
     Returns:
@@ -129,29 +130,21 @@ def straight_line(agent: Any) -> StraightLine:  # noqa: ANN401 - AgentSpec, of t
     return StraightLine(agent.step_m, agent.turn_deg, agent.step_m / 2)
 
 
-class Flown(NamedTuple):
-    """What became of a group.
-
-    Attributes:
-        episodes: Table of ``judge`` with ``policy`` and the pixels that were named.
-        answers: How often System 2 answered what; None for policies without it.
-    """
-
-    episodes: pd.DataFrame
-    answers: dict[str, int] | None
-
-
-def pilot(build: Callable[[str, Any], Policy], loop: ClosedLoop, seed: int) -> Pilot[Flown]:
+def pilot(build: Callable[[str, Any], Policy], loop: ClosedLoop, seed: int) -> Pilot[pd.DataFrame]:
     """Return what lets groups fly; those named ``..._misled`` are told others' instructions.
 
     Args:
         build: From a policy's name and the simulator's agent to the policy.
         loop: Length and radii.
         seed: Of chance.
+
+    Returns:
+        What gives a table of ``judge`` with ``policy``, the ``pixels`` that were named, and how
+        often System 2 answered what, ``num_<kind>``; nothing there for policies without it.
     """
     policies = dict(simple_policies(seed))
 
-    def fly(simulator: Any, group: FlightGroup) -> Flown:  # noqa: ANN401 - of the world
+    def fly(simulator: Any, group: FlightGroup) -> pd.DataFrame:  # noqa: ANN401 - of the world
         name = group.policy.removesuffix(MISLED)
         if name not in policies:
             policies[name] = build(name, simulator.agent)
@@ -169,53 +162,74 @@ def pilot(build: Callable[[str, Any], Policy], loop: ClosedLoop, seed: int) -> P
         own = [plans[agent] for agent in group.agents] if plans else []
         pixels = [[value for pixel in plan.pixels for value in pixel] for plan in own]
         table["pixels"] = pixels or [[] for _ in results]
-        return Flown(table, _count_answers(own) if plans else None)
+        for kind in ANSWERS:
+            counts = [plan.asked.get(kind, 0) for plan in own] or [pd.NA for _ in results]
+            table[f"num_{kind}"] = pd.array(counts, "Int64")
+        return table
 
     return fly
 
 
-def fly_pointed(  # noqa: PLR0913 - the world, who flies in it, by which rules, and where
+class Crew(NamedTuple):
+    """Who flies with a System 2.
+
+    Attributes:
+        open_pilot: From ``arguments`` to ``pilot``; a module's own function.
+        arguments: What it takes.
+        names: Policies that it knows.
+    """
+
+    open_pilot: Callable[..., Pilot[pd.DataFrame]]
+    arguments: tuple[object, ...]
+    names: tuple[str, ...]
+
+
+def fly_pointed(
     simulator: Any,  # noqa: ANN401 - TrajectorySimulator, of the world
-    open_pilot: Callable[..., Pilot[Flown]],
-    arguments: tuple[object, ...],
-    names: Sequence[str],
+    crew: Crew,
     loop: ClosedLoop,
-    pairs: Mapping[str, str],
     backbone: Backbone,
     run: RunParams,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Let policies with a System 2, and those that need no training, fly the same episodes.
+    *,
+    has_simple: bool = True,
+) -> pd.DataFrame:
+    """Let policies with a System 2 fly the same episodes.
 
     Args:
         simulator: The world, restricted to its episodes.
-        open_pilot: From ``arguments`` to ``pilot``; a module's own function.
-        arguments: What it takes.
-        names: Policies with a System 2.
+        crew: Who flies.
         loop: Length, radii, agents of one pass.
-        pairs: Policy to the one that it is compared with.
         backbone: What System 2 was trained from.
         run: Seed, device.
+        has_simple: Whether those that need no training fly, too.
 
     Returns:
-        Table of ``judge`` with ``policy`` and the pixels that were named; ``compare_policies``
-        with ``answers``: how often System 2 answered what, by policy.
+        Tables of ``pilot``, one policy after the other.
     """
     num_episodes = len(simulator.episode_ids)
-    every = (*simple_policies(run.seed), *names)
-    groups = group_flights(every, num_episodes, _GROUP)
+    simple = simple_policies(run.seed) if has_simple else ()
+    groups = group_flights((*simple, *crew.names), num_episodes, _GROUP)
+    num_names = len(crew.names)
     num_pilots = count_pilots(
-        run, len(names) * num_episodes * loop.max_steps, len(names) * backbone.num_bytes
+        run, num_names * num_episodes * loop.max_steps, num_names * backbone.num_bytes
     )
-    flown = share_flights(open_pilot, arguments, simulator, groups, num_pilots)
-    episodes = pd.concat([found.episodes for found in flown], ignore_index=True)
-    answers: dict[str, dict[str, int]] = {}
-    for group, found in zip(groups, flown, strict=True):
-        if found.answers is not None:
-            so_far = answers.get(group.policy, dict.fromkeys(found.answers, 0))
-            answers[group.policy] = {kind: so_far[kind] + n for kind, n in found.answers.items()}
-    return episodes, {**compare_policies(episodes, pairs), "answers": answers}
+    flown = share_flights(crew.open_pilot, crew.arguments, simulator, groups, num_pilots)
+    return pd.concat(flown, ignore_index=True)
 
 
-def _count_answers(plans: list[Any]) -> dict[str, int]:
-    kinds = ("pixel", "turn", "stop", "invalid")
-    return {kind: sum(plan.asked.get(kind, 0) for plan in plans) for kind in kinds}
+def compare_pointed(episodes: pd.DataFrame, pairs: Mapping[str, str]) -> dict[str, Any]:
+    """Summarise flights and compare policies on the same episodes.
+
+    Args:
+        episodes: Tables of ``fly_pointed``.
+        pairs: Policy to the one that it is compared with.
+
+    Returns:
+        ``compare_policies`` with ``answers``: how often System 2 answered what, by policy.
+    """
+    asked = episodes.dropna(subset=[f"num_{kind}" for kind in ANSWERS])
+    answers = {
+        str(name): {kind: int(rows[f"num_{kind}"].sum()) for kind in ANSWERS}
+        for name, rows in asked.groupby("policy", sort=False)
+    }
+    return {**compare_policies(episodes, pairs), "answers": answers}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -22,6 +22,10 @@ from aquatint.pipelines.dual_system.params import (
 )
 from aquatint.training.checkpoint import Checkpoint
 from aquatint.training.state import TrainingStateFolder
+
+if TYPE_CHECKING:
+    from aquatint.training.dual_rollout import LocalLoop
+    from aquatint.training.system2_rollout import ClosedLoop
 
 BACKENDS = ("nextdit_async", "nextdit", "navdp_async")
 
@@ -187,23 +191,57 @@ def measure_drift(
     )
 
 
-def fly_dual_systems(
+def fly_straight(
     town: Any,  # noqa: ANN401 - a simulator, which the catalog builds
     samples: pd.DataFrame,
     backbone: Backbone,
     system2: Checkpoint,
     params: RolloutParams,
     run: RunParams,
-    **backends: Checkpoint,
+) -> pd.DataFrame:
+    """Let System 2 with a straight-line controller fly, and what needs no training."""
+    from aquatint.training.dual_rollout import fly_straight as fly
+
+    loop, _ = _loops(params)
+    return fly(town, _test_scenes(samples), backbone, system2, loop, run)
+
+
+def fly_backend(  # noqa: PLR0913 - one argument for each catalog entry
+    town: Any,  # noqa: ANN401 - a simulator, which the catalog builds
+    samples: pd.DataFrame,
+    backbone: Backbone,
+    system2: Checkpoint,
+    checkpoint: Checkpoint,
+    params: RolloutParams,
+    run: RunParams,
+) -> pd.DataFrame:
+    """Let a dual system fly the same episodes."""
+    from aquatint.training.dual_rollout import fly_dual
+
+    scenes = _test_scenes(samples)
+    return fly_dual(town, scenes, backbone, system2, checkpoint, *_loops(params), run)
+
+
+def compare_flights(
+    straight: pd.DataFrame, **backends: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Let every backend fly beside System 2 with a straight-line controller."""
-    from aquatint.training.dual_rollout import LocalLoop, fly_dual
+    """Compare every dual system with System 2 and a straight line, on the same episodes."""
+    from aquatint.training.dual_rollout import compare_dual
+
+    return compare_dual(straight, backends)
+
+
+def _test_scenes(samples: pd.DataFrame) -> list[str]:
+    return sorted(set(samples.loc[samples["split"] == "test", "scene"]))
+
+
+def _loops(params: RolloutParams) -> tuple[ClosedLoop, LocalLoop]:
+    from aquatint.training.dual_rollout import LocalLoop
     from aquatint.training.system2_rollout import ClosedLoop
 
-    scenes = sorted(set(samples.loc[samples["split"] == "test", "scene"]))
     local = LocalLoop(params.look_ahead, params.max_local_actions, params.arrival_m)
     kept = params.model_dump(exclude={"look_ahead", "max_local_actions", "arrival_m"})
-    return fly_dual(town, scenes, backbone, system2, backends, ClosedLoop(**kept), local, run)
+    return ClosedLoop(**kept), local
 
 
 def render_dual_system(

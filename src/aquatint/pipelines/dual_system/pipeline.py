@@ -29,6 +29,15 @@ _REMEMBERED = {
     "params": "params:features.memory",
     "run": "params:run",
 }
+# What flights need, by argument of nodes.fly_straight; backends take off where it does.
+_FLOWN = {
+    "town": "system2.rollout.town",
+    "samples": "data.samples",
+    **_BACKBONE,
+    **_SYSTEM2,
+    "params": "params:rollout.loop",
+    "run": "params:run",
+}
 # Its latents alone tell it where the goal is.
 _DRIFTING = "nextdit"
 
@@ -40,7 +49,7 @@ def create_pipeline() -> Pipeline:
             *_data(),
             *(node for name in nodes.BACKENDS for node in _backend(Part("dual_system", name))),
             *_drift(Part("dual_system", "drift")),
-            _rollout(Part("dual_system", "rollout")),
+            *_rollout(Part("dual_system", "rollout")),
             *_reporting(Part("dual_system", "reporting")),
         ]
     )
@@ -94,6 +103,13 @@ def _backend(part: Part) -> list[Node]:
             "metrics",
             ["eval"],
         ),
+        part.node(
+            nodes.fly_backend,
+            f"fly_{part.name}",
+            {**_FLOWN, "checkpoint": "checkpoint"},
+            "flights",
+            ["eval", "gpu"],
+        ),
     ]
 
 
@@ -137,22 +153,17 @@ def _drift(part: Part) -> list[Node]:
     ]
 
 
-def _rollout(part: Part) -> Node:
-    return part.node(
-        nodes.fly_dual_systems,
-        "fly_dual_systems",
-        {
-            "town": "system2.rollout.town",
-            "samples": "data.samples",
-            **_BACKBONE,
-            **_SYSTEM2,
-            **{name: f"{name}.checkpoint" for name in nodes.BACKENDS},
-            "params": "params:loop",
-            "run": "params:run",
-        },
-        ["episodes", "metrics"],
-        ["eval", "gpu"],
-    )
+def _rollout(part: Part) -> list[Node]:
+    return [
+        part.node(nodes.fly_straight, "fly_straight", _FLOWN, "flights", ["eval", "gpu"]),
+        part.node(
+            nodes.compare_flights,
+            "compare_flights",
+            {"straight": "flights", **{name: f"{name}.flights" for name in nodes.BACKENDS}},
+            ["episodes", "metrics"],
+            ["eval"],
+        ),
+    ]
 
 
 def _reporting(part: Part) -> list[Node]:
