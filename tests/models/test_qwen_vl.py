@@ -91,6 +91,39 @@ def test_cached_features_give_the_logits_of_the_plain_forward(images, any_qwen):
     assert not torch.allclose(model.lm_head(flat)[mask.bool()], plain[mask.bool()], atol=1e-4)
 
 
+@pytest.mark.reference
+@pytest.mark.parametrize("seed", range(8))
+def test_positions_are_those_that_the_model_itself_would_give(any_qwen, seed):
+    """Several images of several sizes in a row or none, rows of several lengths."""
+    model, rng = any_qwen.load(), np.random.default_rng(seed)
+    image = model.config.image_token_id
+    rows, grids = [], []
+    for _ in range(4):
+        row = [20] * int(rng.integers(1, 4))
+        for height, width in 2 * rng.integers(1, 5, (int(rng.integers(4)), 2)):
+            grids.append((1, height, width))
+            row += [image] * int(height * width // 4) + [21] * int(rng.integers(1, 3))
+        rows.append(row)
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    grid = torch.tensor(np.array(grids, np.int64).reshape(-1, 3))
+    expected, _ = model.model.get_rope_index(
+        ids,
+        mm_token_type_ids=(ids == image).int(),
+        image_grid_thw=grid if len(grid) else None,
+        attention_mask=mask,
+    )
+    assert torch.equal(rope_positions(model, ids, mask, grid), expected)
+
+
+def test_positions_of_images_that_are_not_there_are_refused(qwen_backbone):
+    model = qwen_backbone.load()
+    ids, mask = dialogue(qwen_backbone, 6)
+    with pytest.raises(ValueError, match="12 image tokens need as many features, got 6"):
+        rope_positions(model, ids, mask, torch.tensor([[1, 4, 6]]))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_positions_lie_where_their_tokens_are(any_qwen):

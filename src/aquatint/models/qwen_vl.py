@@ -6,7 +6,7 @@ such path takes its positions from ``rope_positions``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -76,24 +76,43 @@ def rope_positions(
 ) -> Tensor:
     """Positions of text and image tokens as the model itself would number them.
 
+    An image's tokens keep the position at which it begins, plus their row and column; the text
+    behind it goes on after its longer side. All rows at once: the model's own ``get_rope_index``
+    goes from token to token, which took a tenth of a small model's step.
+
     Args:
         model: Qwen2-VL or Qwen2.5-VL.
-        input_ids: Token ids padded on the right, one image a row at most, shape (B, T).
+        input_ids: Token ids padded on the right, shape (B, T).
         attention_mask: 1 where a token is real, shape (B, T).
         grids: Grid (1, gh, gw) in patches of each image in order, shape (N, 3).
 
     Returns:
-        Temporal, height and width position of each token, shape (3, B, T).
+        Temporal, height and width position of each token, 0 for padding, shape (3, B, T).
+
+    Raises:
+        ValueError: If there are more or fewer image tokens than the grids have.
     """
-    # On the CPU: row by row it looks at single numbers, and would wait for a GPU at each of them.
-    ids = input_ids.cpu()
-    found: tuple[Tensor, Any] = model.model.get_rope_index(
-        ids,
-        mm_token_type_ids=(ids == model.config.image_token_id).int(),
-        image_grid_thw=grids.cpu() if len(grids) else None,
-        attention_mask=attention_mask.cpu(),
-    )
-    return found[0].to(input_ids.device)
+    is_image = input_ids == model.config.image_token_id
+    sides = grids[:, 1:].to(input_ids.device) // model.config.vision_config.spatial_merge_size
+    counts = sides.prod(1)
+    _check_places(int(is_image.sum()), int(counts.sum()))
+    image = torch.repeat_interleave(counts)
+    ends = counts.cumsum(0)
+    place = torch.arange(len(image), device=image.device) - (ends - counts)[image]
+    advance = attention_mask.long().masked_fill(is_image, 0)
+    # Each image moves what follows on by its longer side, all at its last token.
+    is_last = place == counts[image] - 1
+    advance[is_image] = torch.where(is_last, sides.amax(1)[image], 0)
+    positions = (advance.cumsum(1) - advance).expand(3, -1, -1).clone()
+    columns = sides[image, 1]
+    positions[1, is_image] += place // columns
+    positions[2, is_image] += place % columns
+    return positions.masked_fill(attention_mask == 0, 0)
+
+
+def _check_places(num_places: int, num_features: int) -> None:
+    if num_places != num_features:
+        raise ValueError(f"{num_places} image tokens need as many features, got {num_features}.")
 
 
 def embed_with_images(model: PreTrainedModel, input_ids: Tensor, features: Tensor) -> Tensor:
@@ -112,8 +131,5 @@ def embed_with_images(model: PreTrainedModel, input_ids: Tensor, features: Tenso
     """
     embeddings = model.get_input_embeddings()(input_ids)
     is_image = input_ids == model.config.image_token_id
-    if int(is_image.sum()) != len(features):
-        raise ValueError(
-            f"{int(is_image.sum())} image tokens need as many features, got {len(features)}."
-        )
+    _check_places(int(is_image.sum()), len(features))
     return embeddings.masked_scatter(is_image[..., None], features.to(embeddings.dtype))
