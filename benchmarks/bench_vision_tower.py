@@ -1,8 +1,9 @@
-"""A Qwen's vision tower as it runs here against transformers': its patches, and all of it.
+"""A Qwen's vision tower as it runs here against transformers', and where its tokens stand.
 
 Run with ``make bench``. Patches are embedded by one matrix product in place of a Conv3d; images of
 like length are attended to in one call in place of one call each, and places are laid out once for
-each size. Forward and backward; both ways are compared.
+each size: forward and backward. Positions of the language model's tokens are computed for all
+dialogues at once. Both ways are compared.
 """
 
 import statistics
@@ -12,9 +13,11 @@ from collections.abc import Callable
 import torch
 import transformers
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from aquatint.models.architectures import ARCHITECTURES
 from aquatint.models.pocket import qwen_config, train_tokenizer
+from aquatint.models.qwen_vl import rope_positions
 from aquatint.models.vision_tower import PatchProjection, image_features, quicken_tower
 
 ROUNDS = 5
@@ -62,14 +65,18 @@ def compare_patches(num_patches: int, edge_px: int, width: int) -> None:
     )
 
 
-def compare_towers(name: str, what: str, sizes: list[tuple[int, int]]) -> None:
+def build_two(name: str) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """The same small model twice, as transformers builds it."""
     kind = ARCHITECTURES[name]
     tokenizer = train_tokenizer(["a pad", "a town"], 300, kind)
     config = qwen_config(
         kind, width=96, num_blocks=2, image_size_px=96, patch_size_px=12, tokenizer=tokenizer
     )
-    theirs = kind.load_class()(config)
-    ours = kind.load_class()(config)
+    return kind.load_class()(config), kind.load_class()(config)
+
+
+def compare_towers(name: str, what: str, sizes: list[tuple[int, int]]) -> None:
+    ours, theirs = build_two(name)
     ours.load_state_dict(theirs.state_dict())
     quicken_tower(ours)
     # The same patch embedding, measured by itself above.
@@ -86,6 +93,41 @@ def compare_towers(name: str, what: str, sizes: list[tuple[int, int]]) -> None:
     )
 
 
+def compare_positions(name: str, what: str, sizes: list[tuple[int, int]]) -> None:
+    """Print CPU seconds of positions of 16 dialogues, ten words around each image."""
+    model, _ = build_two(name)
+    image = model.config.image_token_id
+    # Two by two patches are a token.
+    row = [1] * 10
+    for height, width in sizes[: len(sizes) // 16]:
+        row += [image] * (height * width // 4) + [1] * 10
+    ids = torch.tensor([row] * 16)
+    grids, mask = torch.tensor([(1, *size) for size in sizes]), torch.ones_like(ids)
+
+    def ours() -> Tensor:
+        return rope_positions(model, ids, mask, grids)
+
+    def theirs() -> Tensor:
+        return model.model.get_rope_index(
+            ids, mm_token_type_ids=(ids == image).int(), image_grid_thw=grids, attention_mask=mask
+        )[0]
+
+    if not torch.equal(ours(), theirs()):
+        raise SystemExit(f"positions, {name}, {what}: they differ.")
+    rounds = [(seconds_of(ours), seconds_of(theirs)) for _ in range(ROUNDS + 1)]
+    mine, others = (1e3 * statistics.median(part) for part in zip(*rounds[1:], strict=True))
+    print(
+        f"positions, {name}, {what}: {mine:.2f} ms against {others:.1f} ms: "
+        f"{others / mine:.0f} times less, the same"
+    )
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -95,6 +137,7 @@ def main() -> None:
     for name in ("qwen2_vl", "qwen2_5_vl"):
         for what, sizes in BATCHES.items():
             compare_towers(name, what, sizes)
+            compare_positions(name, what, sizes)
 
 
 if __name__ == "__main__":
