@@ -1,7 +1,9 @@
 """Fixtures of more than one folder: a random pocket backbone and the tables of a tiny world."""
 
+import json
 import logging
 import os
+import shutil
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -193,10 +195,47 @@ def _coloured_squares():
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """Data root of a finished run of two_stage; tests that change it take a copy."""
+def shared_folder(tmp_path_factory):
+    """A folder that all processes of this run of the tests have in common."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def warm_python(shared_folder):
+    """Starts commands that need not import anything; see ``warm_python.py``."""
+    from warm_python import WarmPython
+
+    return WarmPython(shared_folder)
+
+
+@pytest.fixture(scope="session")
+def finished(shared_folder):
+    """Data root of a finished run of two_stage, one for all processes of the tests.
+
+    Tests that change it take a copy; the first process to end would see it changed.
+    """
+    root, note = shared_folder / "finished", shared_folder / "finished.json"
+    _finish_once(root, note)
+    yield root
+    changed = set(_files_of(root).items()) ^ set(json.loads(note.read_text()).items())
+    assert not changed, f"tests changed the finished run that all share: {sorted(changed)}"
+
+
+def _finish_once(root, note):
+    from aquatint.locks import one_builder
     from project_runs import run_project
 
-    root = tmp_path_factory.mktemp("finished")
-    run_project(root)
-    return root
+    with one_builder(root):
+        if not note.exists():
+            shutil.rmtree(root, ignore_errors=True)
+            run_project(root)
+            note.write_text(json.dumps(_files_of(root)))
+
+
+def _files_of(root):
+    """When each file was last written."""
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in files}

@@ -10,6 +10,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
+from kedro.runner import AbstractRunner
 
 from remembered import remembering
 
@@ -27,6 +28,20 @@ class NodeNames:
         self.ran.add(node.name.rpartition(".")[2])
 
 
+class NodesToRun(AbstractRunner):
+    """Runner that notes which nodes are left to run, by bare name, and runs none."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def _get_executor(self, max_workers):
+        return None
+
+    def _run(self, pipeline, catalog, hook_manager=None, run_id=None):
+        self.found |= {node.name.rpartition(".")[2] for node in pipeline.nodes}
+
+
 def run_project(
     data_root, *, pipeline="two_stage", load_versions=None, tags=None, only_missing=False,
     conf=None, **params,
@@ -36,6 +51,13 @@ def run_project(
         data_root, pipeline, params=params, conf=conf, tags=tags, load_versions=load_versions,
         only_missing_outputs=only_missing,
     )  # fmt: skip
+
+
+def find_missing(data_root, *, pipeline="two_stage", **params):
+    """The nodes that a run with ``--only-missing-outputs`` would run, by bare name."""
+    runner = NodesToRun()
+    run_pipelines(data_root, pipeline, params=params, runner=runner, only_missing_outputs=True)
+    return runner.found
 
 
 def run_pipelines(data_root, *pipelines, params=None, conf=None, **options):

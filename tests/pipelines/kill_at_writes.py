@@ -7,6 +7,7 @@ takes all for what a training hands over, checkpoint and history, and one of the
 its name, for every other write.
 """
 
+import gc
 import os
 import re
 import signal
@@ -113,6 +114,7 @@ def main(pipeline, root, log, tags):
         source_digest(node.func)
     transformers.InternVLForConditionalGeneration  # noqa: B018
     transformers.Qwen2VLForConditionalGeneration  # noqa: B018
+    gc.freeze()  # else each fork would go through all of it
     for _ in range(1000):
         child = os.fork()
         if child == 0:

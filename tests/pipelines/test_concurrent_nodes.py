@@ -24,18 +24,16 @@ LONG = "two_stage.baseline.train.epochs=12"
 TRAININGS = "--nodes=two_stage.stage1.train_stage1,two_stage.baseline.train_baseline"
 
 
-def start(root, *params, options=("--only-missing-outputs",)):
-    command = [sys.executable, "-m", "kedro", "run", "--pipelines=two_stage", "--env=test"]
-    given = ",".join((f"data_root={root}", "run.concurrent_nodes=2", *params))
-    return subprocess.Popen(
-        [*command, f"--params={given}", *options],
-        cwd=PROJECT,
-        env={**os.environ, "KEDRO_DISABLE_TELEMETRY": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def start(warm_python, untrained):
+    """Starts two nodes at a time on the data root that holds nothing that was trained."""
+    command = ["-m", "kedro", "run", "--pipelines=two_stage", "--env=test"]
+
+    def start_with(*params, options=("--only-missing-outputs",)):
+        given = ",".join((f"data_root={untrained}", "run.concurrent_nodes=2", *params))
+        return warm_python.start(*command, f"--params={given}", *options, cwd=PROJECT)
+
+    return start_with
 
 
 @pytest.fixture
@@ -63,11 +61,12 @@ def finish(child):
 
 
 def wait_for_line(child, text):
-    """Read what the run says until it says this."""
-    for line in child.stderr:
-        if text in line:
-            return
-    raise AssertionError(f"the run ended without saying {text!r}")
+    """Wait until the run says this."""
+    deadline = time.monotonic() + PATIENCE
+    while text not in child.errors:
+        assert child.poll() is None, f"the run ended without saying {text!r}"
+        assert time.monotonic() < deadline, child.errors[-3000:]
+        time.sleep(0.02)
 
 
 def children_of(process):
@@ -85,8 +84,8 @@ def is_alive(process):
     return True
 
 
-def test_the_same_checkpoints_and_a_whole_record(finished, untrained):
-    log = finish(start(untrained))
+def test_the_same_checkpoints_and_a_whole_record(finished, untrained, start):
+    log = finish(start())
     assert_same_checkpoints(finished, untrained)
     (path,) = (untrained / "runs").glob("*.json")
     record = json.loads(path.read_text())
@@ -101,8 +100,8 @@ def test_the_same_checkpoints_and_a_whole_record(finished, untrained):
     assert catalog.load(metrics) == open_catalog(finished).load(metrics)
 
 
-def test_a_signal_saves_states_the_command_goes_on_and_a_kill_leaves_no_process(untrained):
-    child = start(untrained, LONG, options=[TRAININGS])
+def test_a_signal_saves_states_the_command_goes_on_and_a_kill_leaves_no_process(untrained, start):
+    child = start(LONG, options=[TRAININGS])
     wait_for_line(child, "train_baseline: epoch 1/12")
     child.send_signal(signal.SIGTERM)
     _, log = child.communicate(timeout=PATIENCE)
@@ -111,7 +110,7 @@ def test_a_signal_saves_states_the_command_goes_on_and_a_kill_leaves_no_process(
     (path,) = (untrained / "runs").glob("*.json")
     assert json.loads(path.read_text())["exit"] == "interrupted"
 
-    child = start(untrained, LONG, options=[TRAININGS])
+    child = start(LONG, options=[TRAININGS])
     wait_for_line(child, "train_baseline: Resuming at step")
     processes = children_of(child.pid)
     assert processes

@@ -1,10 +1,7 @@
 """Two runs at once in one checkout: each loads what it saved itself, shared work is done once."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -15,20 +12,20 @@ pytestmark = pytest.mark.slow
 PARTS = ("zero_shot", "stage1", "stage2", "baseline")
 
 
-def start(root, pipeline, *params, options=()):
-    command = [sys.executable, "-m", "kedro", "run", f"--pipelines={pipeline}", "--env=test"]
-    return subprocess.Popen(
-        [*command, f"--params={','.join((f'data_root={root}', *params))}", *options],
-        cwd=PROJECT,
-        env={**os.environ, "KEDRO_DISABLE_TELEMETRY": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@pytest.fixture
+def start(warm_python, tmp_path):
+    """Starts a recipe below ``tmp_path / "data"``."""
+
+    def start_recipe(recipe, *params, options=()):
+        given = ",".join((f"data_root={tmp_path / 'data'}", *params))
+        command = ["-m", "kedro", "run", f"--pipelines={recipe}", "--env=test"]
+        return warm_python.start(*command, f"--params={given}", *options, cwd=PROJECT)
+
+    return start_recipe
 
 
 def finish(*children):
-    logs = [child.communicate(timeout=400)[0] for child in children]
+    logs = ["".join(child.communicate(timeout=400)) for child in children]
     for child, log in zip(children, logs, strict=True):
         assert child.returncode == 0, log[-3000:]
     return logs
@@ -39,15 +36,15 @@ def record_of(root, label):
     return json.loads(path.read_text())
 
 
-def test_the_same_recipe_twice_from_nothing(finished, tmp_path):
+def test_the_same_recipe_twice_from_nothing(finished, start, tmp_path):
     """Both build the world, the backbone and the caches; the second has another split.
 
     The first is the finished run again, in another folder and process, and gives the same.
     """
     root = tmp_path / "data"
     logs = finish(
-        start(root, "two_stage", "run.label=first"),
-        start(root, "two_stage", "run.label=second", "two_stage.data.split.seed=7"),
+        start("two_stage", "run.label=first"),
+        start("two_stage", "run.label=second", "two_stage.data.split.seed=7"),
     )
     told = "\n".join(logs)
     assert told.count("Building the pocket backbone") == 1
@@ -79,13 +76,13 @@ def results_of(root, version=None):
     return loaded | {name: loaded[name].digest for name in checkpoints}
 
 
-def test_different_recipes_at_once(finished, tmp_path):
+def test_different_recipes_at_once(finished, start, tmp_path):
     """One trains the checkpoint again that the other reads."""
     root = tmp_path / "data"
     shutil.copytree(finished, root, copy_function=shutil.copy2)
     finish(
-        start(root, "two_stage", "run.label=first", options=["--tags=stage2"]),
-        start(root, "robosense", "run.label=second"),
+        start("two_stage", "run.label=first", options=["--tags=stage2"]),
+        start("robosense", "run.label=second"),
     )
     first, second = (record_of(root, label) for label in ("first", "second"))
     assert first["exit"] == second["exit"] == "success"

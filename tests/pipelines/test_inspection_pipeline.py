@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -141,7 +139,7 @@ def test_the_report_shows_the_baseline_beside_the_result(catalog):
     assert set(comparison["criteria"]) == {"zero_shot", "finetune"}
 
 
-def test_a_training_killed_at_each_of_its_writes_ends_the_same(root, tmp_path):
+def test_a_training_killed_at_each_of_its_writes_ends_the_same(root, warm_python, tmp_path):
     """At instants of each; with AQUATINT_KILLS=all before, within and after each."""
     phases = "before within after" if os.environ.get("AQUATINT_KILLS") == "all" else "one"
     copy, log = tmp_path / "data", tmp_path / "kills.txt"
@@ -150,12 +148,11 @@ def test_a_training_killed_at_each_of_its_writes_ends_the_same(root, tmp_path):
         shutil.rmtree(copy / place / "inspection")
     shutil.rmtree(copy / "06_models" / ".states")
     script = PROJECT / "tests" / "pipelines" / "kill_at_writes.py"
-    result = subprocess.run(
-        [sys.executable, str(script), "inspection", str(copy), str(log), "train"],
-        cwd=PROJECT, capture_output=True, text=True,
-        env={**os.environ, "KEDRO_DISABLE_TELEMETRY": "1", "AQUATINT_KILL_PHASES": phases},
+    killed = warm_python.start(
+        script, "inspection", copy, log, "train",
+        cwd=PROJECT, env={**os.environ, "AQUATINT_KILL_PHASES": phases},
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr[-3000:]
+    assert killed.wait() == 0, killed.errors[-3000:]
     points = [line.split() for line in log.read_text().splitlines()]
     names = {name for _, name in points}
     assert len(points) >= (1 if phases == "one" else 3) * len(names)

@@ -20,19 +20,16 @@ NUM_KILLS = 30 if _KILLS == "all" else int(_KILLS)
 PARTS = ("stage1", "stage2", "baseline")
 
 
-def start(root):
-    command = [sys.executable, "-m", "kedro", "run", "--pipelines=two_stage", "--env=test"]
-    options = [f"--params=data_root={root}", "--only-missing-outputs"]
-    environment = {**os.environ, "KEDRO_DISABLE_TELEMETRY": "1"}
-    return subprocess.Popen(
-        [*command, *options],
-        cwd=PROJECT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def start(warm_python):
+    """Starts the whole recipe below a data root."""
+    command = ["-m", "kedro", "run", "--pipelines=two_stage", "--env=test"]
+
+    def start_below(root):
+        options = [f"--params=data_root={root}", "--only-missing-outputs"]
+        return warm_python.start(*command, *options, cwd=PROJECT)
+
+    return start_below
 
 
 def without_results(finished, root):
@@ -42,7 +39,9 @@ def without_results(finished, root):
         shutil.rmtree(root / layer)
 
 
-def test_a_run_killed_again_and_again_ends_bit_for_bit_as_an_uninterrupted_one(finished, tmp_path):
+def test_a_run_killed_again_and_again_ends_bit_for_bit_as_an_uninterrupted_one(
+    finished, start, tmp_path
+):
     root = tmp_path / "data"
     without_results(finished, root)
     rng = random.Random(0)
@@ -75,19 +74,18 @@ def assert_same_results(finished, root, parts):
         assert found.load(metrics) == expected.load(metrics), part
 
 
-def test_killed_before_within_and_after_every_write_ends_the_same(finished, tmp_path):
+def test_killed_before_within_and_after_every_write_ends_the_same(finished, warm_python, tmp_path):
     """Stage 1; with AQUATINT_KILLS=all every instant of each write of all trainings."""
     root, log = tmp_path / "data", tmp_path / "kills.txt"
     without_results(finished, root)
     is_all = os.environ.get("AQUATINT_KILLS") == "all"
     tags, phases = ([], "before within after") if is_all else (["stage1"], "one")
     script = PROJECT / "tests" / "pipelines" / "kill_at_writes.py"
-    result = subprocess.run(
-        [sys.executable, str(script), "two_stage", str(root), str(log), *tags],
-        cwd=PROJECT, capture_output=True, text=True,
-        env={**os.environ, "KEDRO_DISABLE_TELEMETRY": "1", "AQUATINT_KILL_PHASES": phases},
+    killed = warm_python.start(
+        script, "two_stage", root, log, *tags,
+        cwd=PROJECT, env={**os.environ, "AQUATINT_KILL_PHASES": phases},
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr[-3000:]
+    assert killed.wait() == 0, killed.errors[-3000:]
     points = [line.split() for line in log.read_text().splitlines()]
     names = {name for _, name in points}
     assert len(points) >= (3 if is_all else 1) * len(names), "instants of each write"

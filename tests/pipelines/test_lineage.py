@@ -1,11 +1,8 @@
 """Records of runs, chains of lineage, and the command that makes an artefact again."""
 
 import json
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -60,14 +57,16 @@ def test_the_chain_of_a_checkpoint_reaches_the_raw_files(finished):
     ],
     ids=["same parameters", "another rate and a list"],
 )
-def test_the_printed_command_makes_the_same_checkpoint_again(finished, tmp_path, changes):
+def test_the_printed_command_makes_the_same_checkpoint_again(
+    finished, warm_python, tmp_path, changes
+):
     root = tmp_path / "data"
     shutil.copytree(finished, root, copy_function=shutil.copy2)
     name, place = "two_stage.stage1.checkpoint", f"--params=data_root={root}"
     if changes:
         run_project(root, tags=["train"], two_stage={"stage1": {"train": {"optimizer": changes}}})
     before = open_catalog(root).load(name)
-    printed = kedro("lineage", name, "--env=test", place).strip()
+    printed = kedro(warm_python, "lineage", name, "--env=test", place).strip()
     command = shlex.split(printed.splitlines()[-1])
     assert command[:2] == ["kedro", "run"]
     assert ("conf/local" in printed) == ("betas" in changes)
@@ -78,20 +77,16 @@ def test_the_printed_command_makes_the_same_checkpoint_again(finished, tmp_path,
         shutil.copytree(PROJECT / "conf", conf)
         (conf / "test" / "parameters_then.yml").write_text(lines)
         command.append(f"--conf-source={conf}")
-    kedro(*command[1:])
+    kedro(warm_python, *command[1:])
     after = open_catalog(root).load(name)
     assert after.lineage["version"] != before.lineage["version"]
     assert after.digest == before.digest
 
 
-def kedro(*arguments):
-    environment = {**os.environ, "KEDRO_DISABLE_TELEMETRY": "1"}
-    result = subprocess.run(
-        [sys.executable, "-m", "kedro", *arguments],
-        cwd=PROJECT, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr[-2000:]
-    return result.stdout
+def kedro(warm_python, *arguments):
+    command = warm_python.start("-m", "kedro", *arguments, cwd=PROJECT)
+    assert command.wait() == 0, command.errors[-2000:]
+    return command.output
 
 
 def test_values_are_split_by_what_the_command_line_can_carry():
@@ -101,7 +96,7 @@ def test_values_are_split_by_what_the_command_line_can_carry():
     assert nest(unwritable) == {"a": {"c": [1, 2]}, "e": None, "f": "x,y"}
 
 
-def test_a_run_that_a_signal_ends_leaves_a_record(tmp_path):
+def test_a_run_that_a_signal_ends_leaves_a_record(warm_python, tmp_path):
     code = (
         "import sys; sys.path.insert(0, 'tests'); import aquatint.nodes.ingest as i, os, signal;"
         "from project_runs import run_project;"
@@ -113,7 +108,6 @@ def test_a_run_that_a_signal_ends_leaves_a_record(tmp_path):
         "w.GeoTextWorldDataset.load = lambda self: os.kill(os.getpid(), signal.SIGTERM);"
         f"run_project({str(tmp_path)!r}, tags=['ingest'])"
     )
-    result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True)
-    assert result.returncode == 143
+    assert warm_python.start("-c", code, cwd=PROJECT).wait() == 143
     record = json.loads(next((tmp_path / "runs").glob("*.json")).read_text())
     assert record["exit"] == "interrupted"

@@ -8,9 +8,10 @@ import pytest
 
 from aquatint import provenance
 from aquatint.pipeline_registry import register_pipelines
-from project_runs import PROJECT, open_catalog, open_whole_catalog, run_project
+from project_runs import PROJECT, find_missing, open_catalog, open_whole_catalog, run_project
 
 pytestmark = pytest.mark.slow
+ONE_EPOCH = {"two_stage": {"stage1": {"train": {"epochs": 1}}}}
 TWO_STAGE = register_pipelines()["two_stage"]
 
 
@@ -29,8 +30,14 @@ def root(finished, tmp_path):
     return copy
 
 
-def test_nothing_changed_nothing_runs(finished):
-    assert run_project(finished, only_missing=True) == set()
+def test_nothing_changed_nothing_runs(root):
+    assert run_project(root, only_missing=True) == set()
+
+
+def test_a_changed_split_trains_everything_again(root):
+    ran = run_project(root, only_missing=True, two_stage={"data": {"split": {"seed": 1}}})
+    assert ran == downstream("split_buildings")
+    assert run_project(root, only_missing=True, two_stage={"data": {"split": {"seed": 1}}}) == set()
 
 
 @pytest.mark.parametrize(
@@ -43,7 +50,7 @@ def test_nothing_changed_nothing_runs(finished):
     ],
 )
 def test_a_parameter_reruns_the_nodes_it_reaches_and_no_other(params, first, root):
-    ran = run_project(root, only_missing=True, **params)
+    ran = find_missing(root, **params)
     if first is None:
         first = [
             node.name.rpartition(".")[2]
@@ -53,16 +60,16 @@ def test_a_parameter_reruns_the_nodes_it_reaches_and_no_other(params, first, roo
     assert ran == downstream(*first)
 
 
-def test_parameters_without_effect_on_results_rerun_nothing(finished):
+def test_parameters_without_effect_on_results_rerun_nothing(root):
     run = {"save_state_every_steps": 7, "label": "other"}
-    assert run_project(finished, only_missing=True, run=run) == set()
+    assert run_project(root, only_missing=True, run=run) == set()
 
 
 def test_changed_raw_annotations_rerun_all_that_reads_them(root):
     world = next((root / "01_raw" / "geotext").glob("world_*"))
     annotations = world / "train.json"
     annotations.write_text(annotations.read_text().replace(" red ", " scarlet "))
-    assert run_project(root, only_missing=True) == downstream("ingest_geotext", "decode_images")
+    assert find_missing(root) == downstream("ingest_geotext", "decode_images")
 
 
 def test_an_altered_artefact_is_made_again_with_all_that_depends_on_it(root):
@@ -90,7 +97,7 @@ def test_changed_code_reruns_the_nodes_that_reach_it(root, monkeypatch, name):
 
     monkeypatch.setattr(provenance, "source_digest", digest)
     (node,) = [node for node in TWO_STAGE.nodes if node.func.__name__ == name]
-    assert run_project(root, only_missing=True) == downstream(node.name.rpartition(".")[2])
+    assert find_missing(root) == downstream(node.name.rpartition(".")[2])
 
 
 def test_another_backbone_reruns_all_that_takes_it(root, tmp_path):
@@ -114,9 +121,29 @@ def test_a_tag_reruns_its_nodes_from_the_newest_checkpoint(root):
     assert stage2.lineage["parents"][0]["version"] == before.lineage["version"]
 
 
-def test_a_pinned_stage1_is_the_parent_of_stage2(root):
-    old = open_catalog(root).load("two_stage.stage1.checkpoint")
-    run_project(root, tags=["stage1"], two_stage={"stage1": {"train": {"epochs": 1}}})
+@pytest.fixture(scope="module")
+def newer_stage1(finished, tmp_path_factory):
+    """The finished run with one more stage 1, of another length; tests take a copy."""
+    root = tmp_path_factory.mktemp("newer") / "data"
+    shutil.copytree(finished, root, copy_function=shutil.copy2)
+    run_project(root, tags=["stage1"], **ONE_EPOCH)
+    return root
+
+
+@pytest.fixture
+def two_stage1s(newer_stage1, tmp_path):
+    """A copy that a test may change, and the older of its two stages 1."""
+    root = tmp_path / "two"
+    shutil.copytree(newer_stage1, root, copy_function=shutil.copy2)
+    name = "two_stage.stage1.checkpoint"
+    versions = sorted(
+        path.name for path in (root / "06_models/two_stage/stage1/checkpoint").glob("2*")
+    )
+    return root, open_catalog(root, {name: versions[0]}).load(name)
+
+
+def test_a_pinned_stage1_is_the_parent_of_stage2(two_stage1s):
+    root, old = two_stage1s
     new = open_catalog(root).load("two_stage.stage1.checkpoint")
     assert new.digest != old.digest
     pin = {"two_stage.stage1.checkpoint": old.lineage["version"]}
@@ -131,15 +158,11 @@ def test_a_label_shows_in_the_version(root):
     assert catalog.get("two_stage.stage2.merged_backbone").resolve_load_version().endswith("-try-1")
 
 
-def test_a_pinned_parent_counts_as_a_change(root):
-    old = open_catalog(root).load("two_stage.stage1.checkpoint")
-    run_project(root, tags=["stage1"], two_stage={"stage1": {"train": {"epochs": 1}}})
-    run_project(root, tags=["stage2"], two_stage={"stage1": {"train": {"epochs": 1}}})
+def test_a_pinned_parent_counts_as_a_change(two_stage1s):
+    root, old = two_stage1s
+    run_project(root, tags=["stage2"], **ONE_EPOCH)
     pin = {"two_stage.stage1.checkpoint": old.lineage["version"]}
-    ran = run_project(
-        root, tags=["stage2"], load_versions=pin, only_missing=True,
-        two_stage={"stage1": {"train": {"epochs": 1}}},
-    )  # fmt: skip
+    ran = run_project(root, tags=["stage2"], load_versions=pin, only_missing=True, **ONE_EPOCH)
     assert "train_stage2" in ran
     stage2 = open_catalog(root).load("two_stage.stage2.checkpoint")
     assert stage2.lineage["parents"][0]["digest"] == old.digest

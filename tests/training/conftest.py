@@ -17,11 +17,11 @@ def heads_spec(backbone, is_enhanced, **changes):
 
 
 @pytest.fixture(scope="session")
-def launch_on_pair(tmp_path_factory):
+def launch_on_pair(tmp_path_factory, warm_python):
     """As ``training.launch.launch``, on two ranks that all tests share."""
     from rank_pair import RankPair
 
-    pair = RankPair(tmp_path_factory.mktemp("pair"))
+    pair = RankPair(tmp_path_factory.mktemp("pair"), warm_python)
     yield pair
     pair.stop()
 

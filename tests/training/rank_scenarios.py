@@ -1,4 +1,4 @@
-"""What two ranks do in test_ranks.py: ``torchrun rank_scenarios.py <folder>``; one launch for all.
+"""What two ranks do in test_ranks.py: ``rank_scenarios.py <folder>`` in both; one start for all.
 
 Every scenario is a function of the data and a folder that returns plain values and tensors; the
 same functions run in the test's own process, on one rank.
@@ -69,28 +69,27 @@ def system2(given, folder):
 
 
 def resumed(given, folder):
-    """Weights digests of trainings killed at several steps, beside those of untouched ones."""
+    """Weights digests of trainings killed twice on their way, beside those of untouched ones."""
+    # Trained by an earlier scenario of this start, which has told all ranks that it is written.
+    sharded = read_value(folder.parents[1] / stage2_full_sharded.__name__)
     found = {}
-    for name, parallelism, plan in (
-        ("lora_ddp", "ddp", "lora_dropout"),
-        ("full_fsdp2", "fsdp2", "full"),
+    for name, parallelism, plan, whole in (
+        ("lora_ddp", "ddp", "lora_dropout", None),
+        ("full_fsdp2", "fsdp2", "full", sharded),
     ):
         options = {"parallelism": parallelism, "save_state_every_steps": 1}
-        parent = given["parent"]
-        whole = train(given[plan], given, folder / name, parent, **options)
-        digests = [whole[0].digest]
-        for step in (2, 5):
-            place = folder / f"{name}-{step}"
-            attempt = partial(train, given[plan], given, place, parent, **options)
-            kill_at(step, attempt)
-            again = attempt()
-            digests.append(again[0].digest)
-            assert again[1]["loss"] == whole[1]["loss"]
-        found[name] = digests
+        attempt = partial(train, given[plan], given, parent=given["parent"], **options)
+        checkpoint, history = whole or attempt(folder=folder / name)
+        place = folder / f"{name}-killed"
+        for num_steps in (2, 3):
+            kill_after(num_steps, partial(attempt, folder=place))
+        again = attempt(folder=place)
+        found[name] = [checkpoint.digest, again[0].digest]
+        assert again[1]["loss"] == history["loss"]
     return found
 
 
-def kill_at(step, action):
+def kill_after(step, action):
     seen, original = {"calls": 0}, RetrievalLosses.__call__
 
     def losses(self, model, batch):
