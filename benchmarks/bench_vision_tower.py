@@ -31,21 +31,29 @@ BATCHES = {
 }
 
 
-def cpu_seconds(run: Callable[[Tensor], Tensor], patches: Tensor) -> float:
+def cpu_seconds(run: Callable[[], object]) -> float:
     start = time.process_time()
-    run(patches).square().mean().backward()
+    run()
     return time.process_time() - start
+
+
+def median_ms(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
+    """CPU milliseconds of both, medians of alternating rounds behind a first one."""
+    rounds = [(cpu_seconds(ours), cpu_seconds(theirs)) for _ in range(ROUNDS + 1)]
+    mine, others = (1e3 * statistics.median(part) for part in zip(*rounds[1:], strict=True))
+    return mine, others
 
 
 def compare(
     what: str, ours: Callable[[Tensor], Tensor], theirs: Callable[[Tensor], Tensor], patches: Tensor
 ) -> None:
-    """Print CPU seconds of both, medians of alternating rounds behind a first one."""
+    """Print what both take, forward and backward."""
     difference = float((theirs(patches) - ours(patches)).detach().abs().max())
     if difference > 1e-4:
         raise SystemExit(f"{what}: the results differ by {difference:.1e}.")
-    rounds = [(cpu_seconds(ours, patches), cpu_seconds(theirs, patches)) for _ in range(ROUNDS + 1)]
-    mine, others = (1e3 * statistics.median(part) for part in zip(*rounds[1:], strict=True))
+    mine, others = median_ms(
+        *(lambda way=way: way(patches).square().mean().backward() for way in (ours, theirs))
+    )
     print(
         f"{what}: {mine:.0f} ms against {others:.0f} ms: {others / mine:.2f} times less, within "
         f"{difference:.1e}"
@@ -65,18 +73,18 @@ def compare_patches(num_patches: int, edge_px: int, width: int) -> None:
     )
 
 
-def build_two(name: str) -> tuple[PreTrainedModel, PreTrainedModel]:
-    """The same small model twice, as transformers builds it."""
+def build(name: str) -> PreTrainedModel:
+    """A small model, as transformers builds it."""
     kind = ARCHITECTURES[name]
     tokenizer = train_tokenizer(["a pad", "a town"], 300, kind)
     config = qwen_config(
         kind, width=96, num_blocks=2, image_size_px=96, patch_size_px=12, tokenizer=tokenizer
     )
-    return kind.load_class()(config), kind.load_class()(config)
+    return kind.load_class()(config)
 
 
 def compare_towers(name: str, what: str, sizes: list[tuple[int, int]]) -> None:
-    ours, theirs = build_two(name)
+    ours, theirs = build(name), build(name)
     ours.load_state_dict(theirs.state_dict())
     quicken_tower(ours)
     # The same patch embedding, measured by itself above.
@@ -95,7 +103,7 @@ def compare_towers(name: str, what: str, sizes: list[tuple[int, int]]) -> None:
 
 def compare_positions(name: str, what: str, sizes: list[tuple[int, int]]) -> None:
     """Print CPU seconds of positions of 16 dialogues, ten words around each image."""
-    model, _ = build_two(name)
+    model = build(name)
     image = model.config.image_token_id
     # Two by two patches are a token.
     row = [1] * 10
@@ -114,18 +122,11 @@ def compare_positions(name: str, what: str, sizes: list[tuple[int, int]]) -> Non
 
     if not torch.equal(ours(), theirs()):
         raise SystemExit(f"positions, {name}, {what}: they differ.")
-    rounds = [(seconds_of(ours), seconds_of(theirs)) for _ in range(ROUNDS + 1)]
-    mine, others = (1e3 * statistics.median(part) for part in zip(*rounds[1:], strict=True))
+    mine, others = median_ms(ours, theirs)
     print(
         f"positions, {name}, {what}: {mine:.2f} ms against {others:.1f} ms: "
         f"{others / mine:.0f} times less, the same"
     )
-
-
-def seconds_of(run: Callable[[], object]) -> float:
-    start = time.process_time()
-    run()
-    return time.process_time() - start
 
 
 def main() -> None:

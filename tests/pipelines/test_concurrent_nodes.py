@@ -1,7 +1,6 @@
 """``kedro run`` with two nodes at a time ends as one node after the other does."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import time
 import pytest
 
 from project_runs import PROJECT, open_catalog
+from warm_server import is_alive
 
 pytestmark = [
     pytest.mark.slow,
@@ -74,14 +74,6 @@ def children_of(process):
         ["ps", "--ppid", str(process), "-o", "pid="], capture_output=True, text=True, check=False
     )
     return [int(pid) for pid in listed.stdout.split()]
-
-
-def is_alive(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_the_same_checkpoints_and_a_whole_record(finished, untrained, start):

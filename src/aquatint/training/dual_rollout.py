@@ -28,7 +28,6 @@ from aquatint.training.system2_rollout import (
     ask_system2,
     compare_pointed,
     fly_pointed,
-    open_system2,
     pilot,
 )
 from aquatint.training.trajectory_control import PurePursuit
@@ -48,32 +47,6 @@ class LocalLoop:
     look_ahead: int
     max_local_actions: int
     arrival_m: float
-
-
-def fly_straight(
-    simulator: Any,  # noqa: ANN401 - TrajectorySimulator, of the world
-    scenes: Collection[str],
-    backbone: Backbone,
-    system2: Checkpoint,
-    loop: ClosedLoop,
-    run: RunParams,
-) -> pd.DataFrame:
-    """Let System 2 with a straight-line controller fly, and what needs no training.
-
-    Args:
-        simulator: The world.
-        scenes: Scenes of the test split.
-        backbone: What System 2 was trained from.
-        system2: Its training.
-        loop: Length, radii, how often System 2 is asked.
-        run: Seed, device.
-
-    Returns:
-        As ``fly_pointed``.
-    """
-    simulator.restrict(set(scenes), loop.num_episodes)
-    crew = Crew(open_system2, (backbone, system2, loop, pilot_run(run)), ("system2",))
-    return fly_pointed(simulator, crew, loop, backbone, run)
 
 
 def fly_dual(  # noqa: PLR0913 - one argument for each thing that decides a flight

@@ -101,11 +101,38 @@ def fly_system2(
     Returns:
         Table of ``judge`` with ``policy``; summary, comparisons and how System 2 answered.
     """
-    simulator.restrict(set(scenes), loop.num_episodes)
     pairs = {"system2": "forward", "untrained": "system2", f"system2{MISLED}": "system2"}
-    crew = Crew(open_system2, (backbone, checkpoint, loop, pilot_run(run)), ("untrained", *SYSTEM2))
-    episodes = fly_pointed(simulator, crew, loop, backbone, run)
+    names = ("untrained", *SYSTEM2)
+    episodes = fly_straight(simulator, scenes, backbone, checkpoint, loop, run, names)
     return episodes, compare_pointed(episodes, pairs)
+
+
+def fly_straight(  # noqa: PLR0913 - the arguments of fly_system2, and who flies
+    simulator: Any,  # noqa: ANN401 - TrajectorySimulator, of the world
+    scenes: Collection[str],
+    backbone: Backbone,
+    checkpoint: Checkpoint,
+    loop: ClosedLoop,
+    run: RunParams,
+    names: tuple[str, ...] = SYSTEM2[:1],
+) -> pd.DataFrame:
+    """Let System 2 with a straight-line controller fly, and what needs no training.
+
+    Args:
+        simulator: The world.
+        scenes: Scenes of the test split.
+        backbone: What System 2 was trained from.
+        checkpoint: Its training.
+        loop: Length, radii, how often System 2 is asked.
+        run: Seed, device.
+        names: Policies of ``open_system2``.
+
+    Returns:
+        As ``fly_pointed``.
+    """
+    simulator.restrict(set(scenes), loop.num_episodes)
+    crew = Crew(open_system2, (backbone, checkpoint, loop, pilot_run(run)), names)
+    return fly_pointed(simulator, crew, loop, backbone, run)
 
 
 def open_system2(

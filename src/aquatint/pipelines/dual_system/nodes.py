@@ -200,7 +200,7 @@ def fly_straight(
     run: RunParams,
 ) -> pd.DataFrame:
     """Let System 2 with a straight-line controller fly, and what needs no training."""
-    from aquatint.training.dual_rollout import fly_straight as fly
+    from aquatint.training.system2_rollout import fly_straight as fly
 
     loop, _ = _loops(params)
     return fly(town, _test_scenes(samples), backbone, system2, loop, run)
