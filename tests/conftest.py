@@ -1,5 +1,6 @@
 """Fixtures of more than one folder: a random pocket backbone and the tables of a tiny world."""
 
+import gc
 import json
 import logging
 import os
@@ -62,6 +63,24 @@ def _one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _seldom_collected():
+    """Look for garbage seldom, and not in what was imported: a seventh of the time of trainings."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _backbones_loaded_once():
+    """Load the tiny backbones of tests from their files once; to copy one takes a quarter."""
+    from aquatint.models import backbone
+    from remembered import load_once
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbone, "load_model", load_once)
+        yield
 
 
 def write_pocket(folder, num_blocks, scale=1.0):

@@ -5,6 +5,7 @@ all recipes. Only for runs in the process of a test; commands that tests start r
 """
 
 import contextlib
+import copy
 import functools
 import json
 import sys
@@ -14,12 +15,16 @@ import pytest
 from kedro.config import OmegaConfigLoader
 
 from aquatint import pipeline_registry
+from aquatint.models import backbone
 
 READ = OmegaConfigLoader.__getitem__
 KEYS = ("parameters", "catalog")
 # Stands for the data root, which is another one in each test and nothing but text in paths.
 ANY_ROOT = "/any-data-root"
 _remembered = {}
+LOAD = backbone.load_model
+MOST_MODELS = 16
+_models = {}
 
 
 @contextlib.contextmanager
@@ -31,6 +36,18 @@ def remembering():
         # Kedro looks for it at each parameter that it copies; it is not installed.
         patch.setitem(sys.modules, "ibis", None)
         yield
+
+
+def load_once(folder, device, dtype, quantization="none"):
+    """As ``load_model``; a copy of the model where the same files were loaded before."""
+    if device != "cpu" or quantization != "none":
+        return LOAD(folder, device, dtype, quantization)
+    known = (str(folder), dtype, _state(Path(folder)))
+    if known not in _models:
+        if len(_models) == MOST_MODELS:
+            _models.clear()
+        _models[known] = LOAD(folder, device, dtype)
+    return copy.deepcopy(_models[known])
 
 
 def read_once(loader, key):
@@ -46,9 +63,9 @@ def read_once(loader, key):
     return _with_root(_remembered[known], root)
 
 
-def _state(conf):
-    """Tells whether a file of the configuration was added, changed or removed."""
-    found = ((path, path.stat()) for path in sorted(conf.rglob("*")))
+def _state(folder):
+    """Tells whether a file of a folder was added, changed or removed."""
+    found = ((path, path.stat()) for path in sorted(folder.rglob("*")))
     return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in found)
 
 

@@ -8,10 +8,13 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
 from kedro.validation.exceptions import ParameterValidationError
+from omegaconf import OmegaConf
 
 from project_runs import PROJECT
+from remembered import remembering
 
 bootstrap_project(PROJECT)
+ROOT = "/nowhere"
 ENVIRONMENTS = sorted(
     path.name for path in (PROJECT / "conf").iterdir() if path.is_dir() and path.name != "local"
 )
@@ -34,16 +37,37 @@ RECIPES = (
 )
 
 
-def context(env, tmp_path, **params):
-    root = {"data_root": str(tmp_path)}
-    with KedroSession.create(PROJECT, env=env, runtime_params={**root, **params}) as session:
+def context(env, data_root, **params):
+    runtime = {"data_root": str(data_root), **params}
+    with KedroSession.create(PROJECT, env=env, runtime_params=runtime) as session:
         return session.load_context()
+
+
+def check(recipe, path, value):
+    """Check the test environment's parameters with one more value in a recipe's.
+
+    It is merged as one of the command line is, into what was read once: to read takes a second.
+    """
+    found = context("test", ROOT)
+    with remembering():
+        read = found.config_loader["parameters"]
+    given = functools.reduce(lambda below, key: {key: below}, reversed((recipe, *path)), value)
+    found.config_loader["parameters"] = OmegaConf.to_container(OmegaConf.merge(read, given))
+    return found.params
 
 
 @functools.cache
 def params_of(env):
     """Parameters of an environment as they stand; to read and check them takes most of a second."""
-    return context(env, "/nowhere").params
+    with remembering():
+        return context(env, ROOT).params
+
+
+@functools.cache
+def catalog_of(env):
+    """The catalog of an environment below ``ROOT``, which takes seconds."""
+    with remembering():
+        return context(env, ROOT).catalog
 
 
 def test_there_are_the_environments_that_the_docs_name():
@@ -61,10 +85,10 @@ def test_parameters_fit_their_models(env):
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
-def test_every_dataset_has_an_entry_with_a_layer(env, tmp_path):
+def test_every_dataset_has_an_entry_with_a_layer(env):
     """A name without an entry becomes an in-memory dataset, and a checkpoint is lost."""
     # One catalog for all recipes: to build it takes most of this test's time.
-    catalog = context(env, tmp_path).catalog
+    catalog = catalog_of(env)
     names = {recipe: names_of(recipe) for recipe in RECIPES}
     assert all(names.values()), "the guard saw something"
     every = set.union(*names.values())
@@ -84,14 +108,14 @@ def names_of(recipe):
 
 
 @pytest.mark.parametrize("env", ["base", "test"])
-def test_every_path_lies_below_the_data_root(env, tmp_path):
-    catalog = context(env, tmp_path).catalog
+def test_every_path_lies_below_the_data_root(env):
+    catalog = catalog_of(env)
     places = {
         name: str(getattr(catalog.get(name), "_filepath", ""))
         for name in pipelines["two_stage"].datasets()
         if not name.startswith("params:")
     }
-    outside = {name: p for name, p in places.items() if p and not p.startswith(str(tmp_path))}
+    outside = {name: p for name, p in places.items() if p and not p.startswith(ROOT)}
     assert len(places) > 40
     assert outside == {}
 
@@ -173,12 +197,9 @@ def test_base_keeps_the_published_shares_of_steps():
         (("data", "split", "test"), 1.0, "less than 1"),
     ],
 )
-def test_a_wrong_parameter_of_covt_is_refused_by_name(path, value, words, tmp_path):
-    nested = value
-    for key in reversed(path):
-        nested = {key: nested}
+def test_a_wrong_parameter_of_covt_is_refused_by_name(path, value, words):
     with pytest.raises(ParameterValidationError, match=words):
-        context("test", tmp_path, covt=nested).params  # noqa: B018 - validated on access
+        check("covt", path, value)
 
 
 @pytest.mark.parametrize(
@@ -191,12 +212,14 @@ def test_a_wrong_parameter_of_covt_is_refused_by_name(path, value, words, tmp_pa
         (("finetune", "train", "lora", "rank"), 8, "rank"),
     ],
 )
-def test_a_wrong_parameter_of_inspection_is_refused_by_name(path, value, words, tmp_path):
-    nested = value
-    for key in reversed(path):
-        nested = {key: nested}
+def test_a_wrong_parameter_of_inspection_is_refused_by_name(path, value, words):
     with pytest.raises(ParameterValidationError, match=words):
-        context("test", tmp_path, inspection=nested).params  # noqa: B018 - validated on access
+        check("inspection", path, value)
+
+
+@pytest.mark.parametrize("recipe", ["covt", "inspection", "vla_diffusion"])
+def test_parameters_into_which_nothing_is_merged_pass(recipe):
+    assert check(recipe, (), {})[recipe]
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
@@ -245,9 +268,6 @@ def test_published_values_of_the_vla_source_stand_in_its_environment(recipe):
         (("stage1", "train", "optimizer", "hold_fraction"), 0.98, "must leave steps"),
     ],
 )
-def test_a_wrong_parameter_of_vla_is_refused_by_name(path, value, words, tmp_path):
-    nested = value
-    for key in reversed(path):
-        nested = {key: nested}
+def test_a_wrong_parameter_of_vla_is_refused_by_name(path, value, words):
     with pytest.raises(ParameterValidationError, match=words):
-        context("test", tmp_path, vla_diffusion=nested).params  # noqa: B018 - validated on access
+        check("vla_diffusion", path, value)

@@ -1,12 +1,15 @@
 """What runs of tests remember is what they would read, and not what their readers make of it."""
 
+import shutil
+
 import pytest
+import torch
 from kedro.config import OmegaConfigLoader
 
 from aquatint.pipeline_registry import register_pipelines
 from aquatint.settings import CONFIG_LOADER_ARGS
 from project_runs import PROJECT
-from remembered import KEYS, read_once, remembering
+from remembered import KEYS, LOAD, load_once, read_once, remembering
 
 CHANGES = {"two_stage": {"stage1": {"train": {"epochs": 5}}}}
 
@@ -73,3 +76,31 @@ def test_remembered_pipelines_are_the_registered_ones():
     assert {name: pipeline.describe() for name, pipeline in found[0].items()} == {
         name: pipeline.describe() for name, pipeline in registered.items()
     }
+
+
+def test_a_backbone_is_a_copy_of_what_its_files_hold(pocket_folder):
+    expected = LOAD(pocket_folder, "cpu", "float32")
+    for _ in range(2):
+        found = load_once(pocket_folder, "cpu", "float32")
+        assert type(found) is type(expected)
+        assert not found.training
+        assert not any(parameter.requires_grad for parameter in found.parameters())
+        assert found.config.to_dict() == expected.config.to_dict()
+        tensors, wanted = found.state_dict(), expected.state_dict()
+        assert tensors.keys() == wanted.keys()
+        assert all(torch.equal(tensors[name], tensor) for name, tensor in wanted.items())
+        for parameter in found.parameters():
+            parameter.data.zero_()
+
+
+def test_changed_files_of_a_backbone_are_loaded(pocket_folder, tmp_path):
+    folder = tmp_path / "pocket"
+    shutil.copytree(pocket_folder, folder)
+    model = load_once(folder, "cpu", "float32")
+    model.lm_head.weight.data += 1
+    model.save_pretrained(folder)
+    changed = load_once(folder, "cpu", "float32")
+    assert torch.equal(changed.lm_head.weight, model.lm_head.weight)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError):
+        load_once(folder, "cpu", "float32")

@@ -111,7 +111,7 @@ def execute(arguments):
         sys.argv, sys.path[0] = ["kedro", *arguments[2:]], str(Path.cwd())
         main()
     elif arguments[0] == "-c":
-        sys.argv, sys.path[0] = arguments, ""
+        sys.argv, sys.path[0] = ["-c", *arguments[2:]], ""
         exec(compile(arguments[1], "<string>", "exec"), sys.modules["__main__"].__dict__)
     else:
         sys.argv, sys.path[0] = arguments, str(Path(arguments[0]).parent)

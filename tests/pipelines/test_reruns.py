@@ -11,6 +11,7 @@ from aquatint.pipeline_registry import register_pipelines
 from project_runs import PROJECT, find_missing, open_catalog, open_whole_catalog, run_project
 
 pytestmark = pytest.mark.slow
+ONE_EPOCH = {"two_stage": {"stage1": {"train": {"epochs": 1}}}}
 TWO_STAGE = register_pipelines()["two_stage"]
 
 
@@ -120,9 +121,29 @@ def test_a_tag_reruns_its_nodes_from_the_newest_checkpoint(root):
     assert stage2.lineage["parents"][0]["version"] == before.lineage["version"]
 
 
-def test_a_pinned_stage1_is_the_parent_of_stage2(root):
-    old = open_catalog(root).load("two_stage.stage1.checkpoint")
-    run_project(root, tags=["stage1"], two_stage={"stage1": {"train": {"epochs": 1}}})
+@pytest.fixture(scope="module")
+def newer_stage1(finished, tmp_path_factory):
+    """The finished run with one more stage 1, of another length; tests take a copy."""
+    root = tmp_path_factory.mktemp("newer") / "data"
+    shutil.copytree(finished, root, copy_function=shutil.copy2)
+    run_project(root, tags=["stage1"], **ONE_EPOCH)
+    return root
+
+
+@pytest.fixture
+def two_stage1s(newer_stage1, tmp_path):
+    """A copy that a test may change, and the older of its two stages 1."""
+    root = tmp_path / "two"
+    shutil.copytree(newer_stage1, root, copy_function=shutil.copy2)
+    name = "two_stage.stage1.checkpoint"
+    versions = sorted(
+        path.name for path in (root / "06_models/two_stage/stage1/checkpoint").glob("2*")
+    )
+    return root, open_catalog(root, {name: versions[0]}).load(name)
+
+
+def test_a_pinned_stage1_is_the_parent_of_stage2(two_stage1s):
+    root, old = two_stage1s
     new = open_catalog(root).load("two_stage.stage1.checkpoint")
     assert new.digest != old.digest
     pin = {"two_stage.stage1.checkpoint": old.lineage["version"]}
@@ -137,15 +158,11 @@ def test_a_label_shows_in_the_version(root):
     assert catalog.get("two_stage.stage2.merged_backbone").resolve_load_version().endswith("-try-1")
 
 
-def test_a_pinned_parent_counts_as_a_change(root):
-    old = open_catalog(root).load("two_stage.stage1.checkpoint")
-    run_project(root, tags=["stage1"], two_stage={"stage1": {"train": {"epochs": 1}}})
-    run_project(root, tags=["stage2"], two_stage={"stage1": {"train": {"epochs": 1}}})
+def test_a_pinned_parent_counts_as_a_change(two_stage1s):
+    root, old = two_stage1s
+    run_project(root, tags=["stage2"], **ONE_EPOCH)
     pin = {"two_stage.stage1.checkpoint": old.lineage["version"]}
-    ran = run_project(
-        root, tags=["stage2"], load_versions=pin, only_missing=True,
-        two_stage={"stage1": {"train": {"epochs": 1}}},
-    )  # fmt: skip
+    ran = run_project(root, tags=["stage2"], load_versions=pin, only_missing=True, **ONE_EPOCH)
     assert "train_stage2" in ran
     stage2 = open_catalog(root).load("two_stage.stage2.checkpoint")
     assert stage2.lineage["parents"][0]["digest"] == old.digest

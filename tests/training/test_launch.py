@@ -21,14 +21,39 @@ NODE = "two_stage.stage1.train_stage1"
 EPOCHS = 14
 
 
+FAKE_SRUN = """#!{python}
+# As srun does: the same command once on each of the hosts, here twice on this one.
+import subprocess, sys
+from pathlib import Path
+Path({log!r}).write_text("2 hosts\\n")
+arguments = sys.argv[1:]
+assert "--nodes=2" in arguments and "--ntasks=2" in arguments, arguments
+command = [a for a in arguments if not a.startswith("--n") or a.startswith(("--nn", "--nproc"))]
+command = [a for a in command if not a.startswith("--kill")]
+children = [subprocess.Popen(command) for _ in range(2)]
+sys.exit(max(abs(child.wait()) for child in children))
+"""
+
+
+@pytest.fixture
+def srun(tmp_path, monkeypatch):
+    """An ``srun`` on the path; the file tells that it was called."""
+    log, program = tmp_path / "hosts.txt", tmp_path / "bin" / "srun"
+    program.parent.mkdir()
+    program.write_text(FAKE_SRUN.format(python=sys.executable, log=str(log)))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return log
+
+
 @pytest.fixture
 def start(warm_python):
     """Starts stage 1 on two ranks, which begin with an interpreter of their own as always."""
 
-    def start_below(root):
-        params = {
-            "data_root": root, "run.num_processes": 2, "two_stage.stage1.train.epochs": EPOCHS,
-        }  # fmt: skip
+    def start_below(root, **run):
+        run = {"num_processes": 2, **run}
+        params = {f"run.{key}": value for key, value in run.items()}
+        params |= {"data_root": root, "two_stage.stage1.train.epochs": EPOCHS}
         joined = ",".join(f"{key}={value}" for key, value in params.items())
         command = ["-m", "kedro", "run", "--pipelines=two_stage", "--env=test"]
         return warm_python.start(*command, f"--nodes={NODE}", f"--params={joined}", cwd=PROJECT)
@@ -69,8 +94,9 @@ def ranks_alive(root):
 
 @pytest.mark.slow
 def test_killed_and_stopped_two_processes_end_bit_for_bit_as_if_untouched(
-    finished, start, tmp_path, launch_on_pair, monkeypatch
+    finished, start, tmp_path, launch_on_pair, monkeypatch, srun
 ):
+    """Two on one host, then one on each of two."""
     whole, root = (untrained(finished, tmp_path / name) for name in ("whole", "stopped"))
     train_untouched(whole, launch_on_pair, monkeypatch)
 
@@ -91,9 +117,10 @@ def test_killed_and_stopped_two_processes_end_bit_for_bit_as_if_untouched(
     assert "Give the same command again to go on" in log
     assert newest_step(root) < 28
 
-    child = start(root)
+    child = start(root, num_processes=1, num_nodes=2, rdzv_endpoint="localhost:29431")
     _, log = child.communicate(timeout=120)
     assert child.returncode == 0, log[-3000:]
+    assert srun.read_text() == "2 hosts\n"
     name = "two_stage.stage1.checkpoint"
     found, expected = (open_catalog(place).load(name) for place in (root, whole))
     assert found.digest == expected.digest
@@ -116,38 +143,21 @@ def test_the_error_of_one_rank_is_the_error_of_the_run(backbone, run_params, tmp
     assert list(tmp_path.glob("order-*")) == []
 
 
-FAKE_SRUN = """#!{python}
-# As srun does: the same command once on each of the hosts, here twice on this one.
-import subprocess, sys
-arguments = sys.argv[1:]
-assert "--nodes=2" in arguments and "--ntasks=2" in arguments, arguments
-command = [a for a in arguments if not a.startswith("--n") or a.startswith(("--nn", "--nproc"))]
-command = [a for a in command if not a.startswith("--kill")]
-children = [subprocess.Popen(command) for _ in range(2)]
-sys.exit(max(abs(child.wait()) for child in children))
-"""
-
-
 @pytest.mark.slow
-def test_several_hosts_share_the_work_through_srun(backbone, run_params, tmp_path, monkeypatch):
-    srun = tmp_path / "bin" / "srun"
-    srun.parent.mkdir()
-    srun.write_text(FAKE_SRUN.format(python=sys.executable))
-    srun.chmod(srun.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{srun.parent}{os.pathsep}{os.environ['PATH']}")
+def test_two_ranks_share_the_texts_of_a_cache(backbone, run_params, tmp_path, launch_on_pair):
     texts = [f"A house, number {i}." for i in range(600)]
     encoding = Encoding(64, "float32", "cpu")
-    run = run_params.model_copy(update={"num_nodes": 2, "rdzv_endpoint": "localhost:29431"})
     caches = []
-    for name, params in (("two", run), ("one", run_params)):
-        store = FeatureStore(str(tmp_path / name), max_gigabytes=1)
+    for count in (2, 1):
+        store = FeatureStore(str(tmp_path / str(count)), max_gigabytes=1)
+        run = run_params.model_copy(update={"num_processes": count})
         arguments = (store, backbone, texts, 24, encoding)
-        caches.append(launch(cache_text_tokens, arguments, params, tmp_path / name))
+        caches.append(launch_on_pair(cache_text_tokens, arguments, run, tmp_path / str(count)))
     rows = [cache.open() for cache in caches]
     keys = sorted(rows[1]._places)
     assert len(keys) == 600
     assert (rows[0].read(rows[0].places(keys)) == rows[1].read(rows[1].places(keys))).all()
-    assert len(list((tmp_path / "two").rglob("shard-*"))) == 2
+    assert len(list((tmp_path / "2").rglob("shard-*"))) == 2
 
 
 def test_one_process_starts_no_other(run_params, tmp_path, monkeypatch):
