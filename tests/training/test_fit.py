@@ -99,10 +99,14 @@ class NoisyRows(Rows):
         return {**batch, "x": batch["x"] + 0.1 * torch.randn_like(batch["x"])}
 
 
-@pytest.mark.parametrize(("kind", "is_ahead"), [(Rows, True), (NoisyRows, False)])
-def test_batches_are_made_ahead_unless_they_draw_as_the_model_does(
-    kind, is_ahead, tmp_path, run_params
+@pytest.mark.parametrize(
+    ("kind", "num_cores", "is_ahead"),
+    [(Rows, 2, True), (NoisyRows, 2, False), (Rows, 1, False)],
+)
+def test_batches_are_made_ahead_on_a_free_core_unless_they_draw_as_the_model_does(
+    kind, num_cores, is_ahead, tmp_path, run_params, monkeypatch
 ):
+    monkeypatch.setattr("aquatint.training.precision.count_cores", lambda: num_cores)
     rows, net = kind(), make_net()
     fit(net, Objective(rows, squared), all_open(net), params(), run_params, tmp_path)
     others = rows.threads - {threading.main_thread().name}

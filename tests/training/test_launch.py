@@ -9,12 +9,18 @@ import sys
 import time
 
 import pytest
+import torch
 
 from aquatint.features.cache import FeatureStore
 from aquatint.features.frozen import Encoding, cache_text_tokens
 from aquatint.training import launch as launching
 from aquatint.training.launch import RankError, launch, torchrun_command
-from aquatint.training.precision import check_devices, share_on_cpu, threads_per_rank
+from aquatint.training.precision import (
+    check_devices,
+    has_free_core,
+    share_on_cpu,
+    threads_per_rank,
+)
 from project_runs import PROJECT, open_catalog, run_pipelines
 
 NODE = "two_stage.stage1.train_stage1"
@@ -208,3 +214,22 @@ def test_processes_and_hosts_reach_torchrun(run_params, monkeypatch):
 def test_processes_share_the_threads(run_params, num_threads, num_processes, each):
     update = {"num_threads": num_threads, "num_processes": num_processes}
     assert threads_per_rank(run_params.model_copy(update=update)) == each
+
+
+@pytest.mark.parametrize(
+    ("update", "num_cores", "is_free"),
+    [
+        ({"concurrent_nodes": 2}, 2, False),
+        ({"concurrent_nodes": 2}, 3, True),
+        ({"concurrent_nodes": 2, "num_threads": 4}, 8, False),
+        ({"concurrent_nodes": 2, "num_processes": 2}, 3, True),  # no other node beside ranks
+        ({"concurrent_nodes": 1, "num_processes": 4}, 4, False),
+    ],
+)
+def test_a_core_is_free_where_no_training_uses_it(
+    run_params, monkeypatch, update, num_cores, is_free
+):
+    monkeypatch.setattr("aquatint.training.precision.count_cores", lambda: num_cores)
+    run = run_params.model_copy(update=update)
+    assert has_free_core(run, torch.device("cpu")) is is_free
+    assert has_free_core(run, torch.device("cuda"))

@@ -22,6 +22,7 @@ from aquatint.training.objective import FitResult, Objective, Opening
 from aquatint.training.optim import clip_gradients, set_learning_rate
 from aquatint.training.precision import (
     autocast,
+    has_free_core,
     prepare_device,
     reset_peak_memory,
     to_device,
@@ -177,11 +178,12 @@ def run_epoch(loop: Loop, history: HistoryFile, interruption: Interruption) -> N
 def _batches(loop: Loop, windows: Sequence[Tensor]) -> Generator[dict[str, Any]]:
     """This rank's share of each batch of some accumulation windows, one after the other.
 
-    Made ahead, but where a batch depends on more than its positions: on its step, which has to have
-    begun, or on the generators that the model draws from too, whose order has to stay.
+    Made ahead where a core is free for it, but where a batch depends on more than its positions: on
+    its step, which has to have begun, or on the generators that the model draws from too, whose
+    order has to stay.
     """
     micros = (micro for window in windows for micro in window.split(loop.pass_size))
-    if loop.objective.begin_step:
+    if loop.objective.begin_step or not has_free_core(loop.run, loop.device):
         yield from map(loop.make_batch, micros)
         return
     first = next(micros, None)

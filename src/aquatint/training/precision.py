@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquatint import collective
 from aquatint.params import RunParams
+from aquatint.processes import count_cores
 
 if TYPE_CHECKING:
     import torch
@@ -78,6 +79,17 @@ def keep_freed_blocks() -> None:
 def threads_per_rank(run: RunParams) -> int:
     """CPU threads of one process: those of the run, shared by the processes of a host."""
     return max(1, run.num_threads // run.num_processes)
+
+
+def has_free_core(run: RunParams, device: torch.device) -> bool:
+    """Whether a thread beside a training computes on a core that no training uses.
+
+    Otherwise it only takes turns with the training, and Python's lock makes them expensive: a step
+    of 0.18 s took 0.23 s (docs/performance.md). Beside an accelerator the training's own core is
+    mostly free.
+    """
+    num_busy = run.nodes_at_once * run.num_processes * threads_per_rank(run)
+    return device.type != "cpu" or count_cores() > num_busy
 
 
 def share_on_cpu(run: RunParams, num_processes: int) -> RunParams:
