@@ -85,7 +85,7 @@ def has_free_core(run: RunParams, device: torch.device) -> bool:
     """Whether a thread beside a training computes on a core that no training uses.
 
     Otherwise it only takes turns with the training, and Python's lock makes them expensive: a step
-    of 0.18 s took 0.23 s (docs/performance.md). Beside an accelerator the training's own core is
+    of 0.20 s took 0.23 s (docs/performance.md). Beside an accelerator the training's own core is
     mostly free.
     """
     num_busy = run.nodes_at_once * run.num_processes * threads_per_rank(run)
