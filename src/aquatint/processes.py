@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 # A new process imports for a second, in which a scene or two are rendered here.
 _TASKS_WORTH_A_PROCESS = 8
 # Of processes beside a training that runs at the same time, or beside those it waits for: they take
-# what is left. At 5 those that render beside them still took a good quarter of the cores.
+# what is left. At 5 Linux would give them a quarter of each core that both want (335 to 1024).
 _NICENESS = 19
 T = TypeVar("T")
 R = TypeVar("R")
