@@ -64,7 +64,7 @@ def wait_for_line(child, text):
     """Wait until the run says this."""
     deadline = time.monotonic() + PATIENCE
     while text not in child.errors:
-        assert child.poll() is None, f"the run ended without saying {text!r}"
+        assert child.poll() is None, f"ended without saying {text!r}: {child.errors[-3000:]}"
         assert time.monotonic() < deadline, child.errors[-3000:]
         time.sleep(0.02)
 
