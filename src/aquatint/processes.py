@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 
 # A new process imports for a second, in which a scene or two are rendered here.
 _TASKS_WORTH_A_PROCESS = 8
-# Of processes beside a training that runs at the same time, or beside those it waits for: they take
-# what is left. At 5 Linux would give them a quarter of each core that both want (335 to 1024).
-_NICENESS = 19
+# Of processes beside a training that runs at the same time: it must not wait for its core.
+_NICENESS = 5
 T = TypeVar("T")
 R = TypeVar("R")
 C = TypeVar("C")

@@ -47,19 +47,12 @@ class PictureStyle:
 
 def as_picture(image: Image.Image, depth_m: NDArray[Any], style: PictureStyle) -> NDArray[Any]:
     """Return a picture with its depth: RGB in [-1, 1], depth as a share of its range, (4, S, S)."""
-    edge = style.edge_px
-    picture = np.empty((4, edge, edge), np.float32)
-    shown = image.resize((edge, edge), Image.Resampling.BILINEAR)
-    picture[:3] = (np.asarray(shown, np.float32) / 127.5 - 1).transpose(2, 0, 1)
+    size = (style.edge_px, style.edge_px)
+    rgb = np.asarray(image.resize(size, Image.Resampling.BILINEAR), np.float32) / 127.5 - 1
+    share = (depth_m / style.max_depth_m).clip(0, 1).astype(np.float32)
     # The nearest one, because between two surfaces there is no third one.
-    rows, columns = (_nearest(size, edge) for size in depth_m.shape)
-    picture[3] = (depth_m[rows[:, None], columns] / style.max_depth_m).clip(0, 1)
-    return picture
-
-
-def _nearest(size: int, num_kept: int) -> NDArray[np.intp]:
-    """Of ``size`` pixels in a row, those in whose middles ``num_kept`` even parts have theirs."""
-    return ((np.arange(num_kept) + 0.5) * (size / num_kept)).astype(np.intp)
+    depth = np.asarray(Image.fromarray(share).resize(size, Image.Resampling.NEAREST))
+    return np.concatenate([rgb.transpose(2, 0, 1), depth[None]])
 
 
 @dataclass(frozen=True)
