@@ -4,7 +4,9 @@ Run with ``make bench``. On a random pocket Qwen2.5-VL (96 wide, 3 blocks a towe
 embedded pad towns: samples a second of the builder that decodes what a sample shows, against one
 that decodes every frame up to it with its depth; a joint training step on remembered dialogues,
 against one that runs the frozen System 2 each time, with equal losses; dialogues remembered with
-each image seen once, against as often as it is shown; steps a second in closed loop where frames
+each image seen once, against as often as it is shown, and without what comes behind the last
+block's keys and values, against the whole pass; frames of samples changed in color all at once,
+against one by one with Pillow, to the bit the same; steps a second in closed loop where frames
 are rendered once when System 2 asks for them, against rendering each step, and against rendering
 again whenever they are asked for. CPU seconds, one thread, medians of alternating rounds. Last the
 wall time of flights by one process and by two.
@@ -20,8 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageEnhance, ImageOps
+from transformers import DynamicCache
 
 from aquatint.data.goal_tables import DepthCamera
+from aquatint.data.image_augmentation import Augmentation, draw_augmentation
 from aquatint.data.navigation_prompts import example_texts
 from aquatint.data.navigation_samples import SampleRule, draw_samples
 from aquatint.data.navigation_sets import label_sets, parse_sets, read_sets
@@ -32,6 +37,7 @@ from aquatint.models.backbone import Backbone, folder_digest
 from aquatint.models.dual_system import DualSystem, Memory, remember
 from aquatint.models.navigator import NavigationModel
 from aquatint.models.pocket import qwen_config, random_qwen, train_tokenizer
+from aquatint.models.qwen_vl import embed_with_images, rope_positions
 from aquatint.models.system1 import System1
 from aquatint.params import RunParams
 from aquatint.training.checkpoint import Checkpoint
@@ -195,6 +201,69 @@ def bench_remembering(data: NavigationData, backbone: Backbone) -> None:
           f"{slow * 1e3:.0f} ms as often as it is shown; ratio {slow / fast:.2f}")  # fmt: skip
 
 
+def remember_whole(model: NavigationModel, batch) -> torch.Tensor:
+    """Keys and values of a pass to its end, padding masked."""
+    ids, seen = batch["input_ids"], batch["attention_mask"]
+    cache = DynamicCache(config=model.backbone.config.text_config)
+    model.backbone.model.language_model(
+        inputs_embeds=embed_with_images(model.backbone, ids, model.see(batch)),
+        attention_mask=seen,
+        position_ids=rope_positions(model.backbone, ids, seen, batch["grids"]),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    values = [torch.stack([layer.keys, layer.values], 1) for layer in cache.layers]
+    return torch.stack(values, 1).masked_fill(~seen.bool()[:, None, None, None, :, None], 0.0)
+
+
+@torch.inference_mode()
+def bench_ending_early(data: NavigationData, backbone: Backbone) -> None:
+    model = NavigationModel(backbone.load()).eval()
+    writer = DialogueWriter(backbone, STYLE)
+    dialogues = NavigationDialogues(data.of_split("train", "pixel"), writer, NUM_HISTORY, 0)
+    batch = writer.write([dialogues.turns(i, has_answers=True) for i in range(BATCH)])
+    if not torch.allclose(remember(model, batch).values, remember_whole(model, batch), atol=1e-5):
+        raise SystemExit("The memories differ.")
+    fast, slow = alternate(lambda: remember(model, batch), lambda: remember_whole(model, batch))
+    print(f"keys and values of {BATCH} dialogues: {fast * 1e3:.0f} ms up to the last block's, "
+          f"{slow * 1e3:.0f} ms with all behind them; ratio {slow / fast:.2f}")  # fmt: skip
+
+
+def by_pillow(augmentation: Augmentation, pixels: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(pixels)
+    for enhancer, factor in (
+        (ImageEnhance.Brightness, augmentation.brightness),
+        (ImageEnhance.Contrast, augmentation.contrast),
+        (ImageEnhance.Color, augmentation.saturation),
+    ):
+        image = enhancer(image).enhance(factor)
+    if augmentation.posterizes:
+        image = ImageOps.posterize(image, 4)
+    if augmentation.sharpness != 1:
+        image = ImageEnhance.Sharpness(image).enhance(augmentation.sharpness)
+    return np.asarray(ImageOps.autocontrast(image) if augmentation.stretches else image)
+
+
+def bench_augmentation() -> None:
+    rng = np.random.default_rng(0)
+    draws = [draw_augmentation(0, sample) for sample in range(BATCH)]
+    for edge_px, num_frames in ((24, NUM_HISTORY), (EDGE_PX, 1), (384, 1)):
+        frames = rng.integers(0, 256, (num_frames, edge_px, edge_px, 3), dtype=np.uint8)
+
+        def together(frames=frames):
+            return [draw(frames) for draw in draws]
+
+        def one_by_one(frames=frames):
+            return [np.stack([by_pillow(draw, frame) for frame in frames]) for draw in draws]
+
+        if not all(map(np.array_equal, together(), one_by_one())):
+            raise SystemExit("The changed frames differ.")
+        fast, slow = alternate(together, one_by_one)
+        print(f"colors of {num_frames} frame(s) of {edge_px} px, {BATCH} samples: "
+              f"{fast * 1e3:.1f} ms at once, {slow * 1e3:.1f} ms one by one with Pillow; "
+              f"ratio {slow / fast:.2f}")  # fmt: skip
+
+
 class RendersEach(System2Actor):
     """Renders both views at every step, whoever asks for them."""
 
@@ -280,6 +349,8 @@ def main() -> None:
         data = make_data(folder, spec)
         bench_builder(data, backbone)
         bench_joint_step(data, backbone)
+        bench_augmentation()
+        bench_ending_early(data, backbone)
         bench_remembering(data, backbone)
         bench_loop(folder, spec, backbone)
         bench_pilots(folder, spec, backbone)

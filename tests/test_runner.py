@@ -114,6 +114,16 @@ def test_a_training_at_the_end_is_not_left_for_last():
     assert order[0] == "long"
 
 
+def test_flights_come_before_a_longer_way_of_short_nodes():
+    order = order_of(
+        node(len, "model", "told", name="predict"),
+        node(len, "told", "metrics", name="evaluate"),
+        node(len, "model", "flights", name="fly", tags=["rollout"]),
+        node(len, "raw", "other", name="train", tags=["train"]),
+    )
+    assert order[:3] == ["train", "fly", "predict"]
+
+
 def test_of_equal_ways_the_one_comes_first_on_which_most_wait():
     order = order_of(
         node(len, "raw", "a", name="of_one"),

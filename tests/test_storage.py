@@ -6,7 +6,7 @@ import os
 import pytest
 
 from aquatint import storage
-from aquatint.storage import publish_folder, verify_folder
+from aquatint.storage import list_files, publish_folder, verify_folder
 
 
 def write_two(folder):
@@ -40,3 +40,29 @@ def test_what_cannot_be_synced_is_not_published(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="the disk is full"):
         publish_folder(tmp_path / "final", write_two)
     assert not list(tmp_path.iterdir())
+
+
+def test_files_are_listed_in_the_order_of_their_paths(tmp_path):
+    for name in ("b/2", "b/1", "b-c/1", "a", "b/inner/1", "b.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "empty").mkdir()
+    paths = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    listed = list_files(tmp_path)
+    assert [name for name, _ in listed] == [str(path.relative_to(tmp_path)) for path in paths]
+    assert [stat.st_mtime_ns for _, stat in listed] == [path.stat().st_mtime_ns for path in paths]
+
+
+def test_a_linked_file_is_listed_as_what_it_is_and_a_linked_folder_is_not_entered(tmp_path):
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.mkdir()
+    folder.mkdir()
+    (outside / "whole").write_text("four")
+    (folder / "linked").symlink_to(outside / "whole")
+    (folder / "lost").symlink_to(outside / "gone")
+    (folder / "elsewhere").symlink_to(outside)
+    assert [(name, stat.st_size) for name, stat in list_files(folder)] == [("linked", 4)]
+
+
+def test_a_folder_that_is_missing_has_no_files(tmp_path):
+    assert list_files(tmp_path / "missing") == []

@@ -67,15 +67,17 @@ class ProvenanceHooks:
     @hook_impl
     def before_dataset_loaded(self, dataset_name: str, node: Node) -> None:
         """Note which artefact the node is about to read, before another run can replace it."""
-        self._note(dataset_name, node)
+        if self._is_artefact(dataset_name):
+            self._note(dataset_name, node)
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, node: Node) -> None:
         """Note an input of the project only now: the embedded ones build themselves on load."""
-        if self._catalog is not None and not hasattr(
-            self._catalog.get(dataset_name), "read_provenance"
-        ):
+        if not self._is_artefact(dataset_name):
             self._note(dataset_name, node)
+
+    def _is_artefact(self, name: str) -> bool:
+        return self._catalog is not None and hasattr(self._catalog.get(name), "read_provenance")
 
     def _note(self, dataset_name: str, node: Node) -> None:
         if self._catalog is not None and not dataset_name.startswith("params:"):

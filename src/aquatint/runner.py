@@ -17,8 +17,8 @@ from aquatint.signals import handled_signals
 
 logger = logging.getLogger(__name__)
 
-# Of nodes that take much longer than others.
-_LONG_TAG = "train"
+# Of nodes that take longer than others, those that take longest first.
+_LONG_TAGS = ("train", "rollout")
 
 
 class ConcurrentRunner(SequentialRunner):
@@ -97,14 +97,16 @@ def sort_by_way_to_end(pipeline: Pipeline) -> list[Node]:
     """Nodes in an order of the graph, those first behind which the longest work waits.
 
     How long a node takes, nobody knows before its first run; but a training takes longer than
-    anything else, so a node's way to the end is as long as the trainings on it, then as its nodes.
-    Of equal ways that comes first on which most other nodes wait.
+    anything else, and flights longer than what is left, so a node's way to the end is as long as
+    the trainings on it, then as the flights, then as its nodes. Of equal ways that comes first on
+    which most other nodes wait.
     """
-    ways: dict[Node, tuple[int, int]] = {}
+    ways: dict[Node, tuple[int, ...]] = {}
     dependents: dict[Node, set[Node]] = {node: set() for node in pipeline.nodes}
     for node in reversed(pipeline.nodes):
-        trainings, nodes = max((ways[later] for later in dependents[node]), default=(0, 0))
-        ways[node] = (trainings + (_LONG_TAG in node.tags), nodes + 1)
+        own = (*(tag in node.tags for tag in _LONG_TAGS), 1)
+        longest = max((ways[later] for later in dependents[node]), default=(0,) * len(own))
+        ways[node] = tuple(before + here for before, here in zip(longest, own, strict=True))
         for needed in pipeline.node_dependencies[node]:
             dependents[needed] |= {node} | dependents[node]
     return sorted(

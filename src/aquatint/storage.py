@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,33 @@ def file_digest(path: Path) -> str:
     """Return the sha256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def list_files(folder: Path) -> list[tuple[str, os.stat_result]]:
+    """Return name and state of every file below a folder, in the order of their paths.
+
+    Every node asks that reads a folder of raw data, and ``Path.rglob`` with ``is_file`` and
+    ``stat`` takes three times as long, 1.5 s for 36,000 files. A folder that is missing has no
+    files; linked folders are not entered.
+
+    Returns:
+        Names relative to ``folder``, and states of what links lead to.
+    """
+    if not folder.is_dir():
+        return []
+    start = len(str(folder / "_")) - 1
+    found = [(entry.path[start:], entry.stat()) for entry in _walk(str(folder))]
+    # Part by part, as paths are sorted: a folder's files before those of a neighbour "folder-2".
+    return sorted(found, key=lambda file: file[0].replace(os.sep, "\0"))
+
+
+def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path)
+            elif entry.is_file():
+                yield entry
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

@@ -268,3 +268,17 @@ def note_widths(forward, widths):
         return forward(**given)
 
     return noting
+
+
+def test_remembering_ends_with_the_last_keys_and_values(navigator):
+    _, batch = dialogues(navigator)
+    ran = []
+    blocks = navigator.backbone.model.language_model.layers
+    hooks = [block.mlp.register_forward_hook(lambda *_, n=n: ran.append(n))
+             for n, block in enumerate(blocks)]  # fmt: skip
+    memory = remember(navigator, batch)
+    for hook in hooks:
+        hook.remove()
+    assert ran == list(range(len(blocks) - 1))
+    assert memory.values.shape[1] == len(blocks)
+    assert memory.values[:, -1, 1].abs().sum() > 0

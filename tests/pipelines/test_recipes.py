@@ -14,7 +14,7 @@ PIPELINES = register_pipelines()
 RECIPES = [name for name in PIPELINES if name != "__default__"]
 TAGS = {
     "ingest", "split", "features", "zero_shot", "train", "merge", "eval", "report",
-    "stage1", "stage2", "stage3", "stage4", "baseline", "teacher", "gpu",
+    "stage1", "stage2", "stage3", "stage4", "baseline", "teacher", "rollout", "gpu",
 }  # fmt: skip
 NODES = [(name, node) for name in RECIPES for node in PIPELINES[name].nodes]
 

@@ -21,7 +21,13 @@ from aquatint.models.backbone import (
     stored_tensors,
 )
 from aquatint.remote import local_path
-from aquatint.storage import is_complete, publish_folder, read_manifest, verify_folder
+from aquatint.storage import (
+    is_complete,
+    list_files,
+    publish_folder,
+    read_manifest,
+    verify_folder,
+)
 from aquatint.training.lineage import fingerprint
 from aquatint.training.lora_adapter import LoraAdapter
 from aquatint.training.merged_backbone import MergedBackbone
@@ -158,9 +164,9 @@ def _digest(folder: Path) -> str:
         recorded = read_manifest(folder).get("digest")
         if recorded:
             return str(recorded)
-    stats = ((path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file())
     return _digest_of_state(
-        folder, tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+        folder,
+        tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in list_files(folder)),
     )
 
 

@@ -15,14 +15,20 @@ from aquatint.data.sources import RobotRecordings
 from aquatint.io.artefact import ArtefactDataset
 from aquatint.io.folders import FolderDataset
 from aquatint.io.world import world_folder, write_once
-from aquatint.storage import publish_folder, read_manifest, verify_folder
+from aquatint.storage import (
+    file_digest,
+    list_files,
+    publish_folder,
+    read_manifest,
+    verify_folder,
+)
 
 if TYPE_CHECKING:
     from aquatint.training.vla_export import LeRobotExport, PolicyExport, SourceCheckpoint
 
 logger = logging.getLogger(__name__)
 
-_ANNOTATIONS = {".csv", ".json", ".jsonl", ".txt", ".pkl"}
+_ANNOTATIONS = (".csv", ".json", ".jsonl", ".txt", ".pkl")
 
 
 class RobotRecordingsDataset(FolderDataset):
@@ -50,11 +56,10 @@ class RobotRecordingsDataset(FolderDataset):
     def content_digest(self) -> str:
         """Digest of small text files' content and of all others' names, sizes and times."""
         total = hashlib.sha256()
-        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
-            stat = path.stat()
-            state = f"{path.relative_to(self.folder)}{stat.st_size}"
-            if path.suffix in _ANNOTATIONS:
-                total.update(f"{state}{hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
+        for name, stat in list_files(self.folder):
+            state = f"{name}{stat.st_size}"
+            if name.endswith(_ANNOTATIONS):
+                total.update(f"{state}{file_digest(self.folder / name)}".encode())
             else:
                 total.update(f"{state}{stat.st_mtime_ns}".encode())
         return total.hexdigest()

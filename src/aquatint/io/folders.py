@@ -9,7 +9,7 @@ from aquatint.data.sources import GeoTextFolder
 from aquatint.features.cache import FeatureCache, FeatureStore
 from aquatint.io.artefact import ArtefactDataset
 from aquatint.remote import local_path
-from aquatint.storage import file_digest, publish_file
+from aquatint.storage import file_digest, list_files, publish_file
 from aquatint.training.state import TrainingStateFolder
 
 
@@ -114,11 +114,10 @@ def folder_state(folder: Path, files: Any, image_folder: str) -> str:  # noqa: A
     for name in files:
         path = folder / name
         total.update(file_digest(path).encode() if path.exists() else b"missing")
-    for path in sorted((folder / image_folder).rglob("*")):
-        if path.is_file():
-            stat = path.stat()
-            entry = f"{path.relative_to(folder)}{stat.st_size}{stat.st_mtime_ns}"
-            total.update(entry.encode())
+    images = folder / image_folder
+    prefix = "" if images == folder else f"{images.relative_to(folder)}/"
+    for name, stat in list_files(images):
+        total.update(f"{prefix}{name}{stat.st_size}{stat.st_mtime_ns}".encode())
     return total.hexdigest()
 
 

@@ -2,6 +2,9 @@
 
 import logging
 import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -84,7 +87,8 @@ def _build(folder: Path, recipe: PocketRecipe, states: Path) -> None:
     from aquatint.models.pocket import train_tokenizer
 
     architecture = require_architecture(recipe.architecture)
-    images = captioned_images(recipe, states)
+    with _importing_model(architecture):
+        images = captioned_images(recipe, states)
     tokenizer = train_tokenizer(
         tokenizer_texts(images, recipe),
         recipe.vocab_size,
@@ -97,6 +101,15 @@ def _build(folder: Path, recipe: PocketRecipe, states: Path) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _image_processor(recipe, model).save_pretrained(folder)
+
+
+@contextmanager
+def _importing_model(architecture: Architecture) -> Iterator[None]:
+    """Import the model's class meanwhile, which takes seconds in which other processes render."""
+    with ThreadPoolExecutor(1) as thread:
+        imported = thread.submit(architecture.load_class)
+        yield
+        imported.result()
 
 
 def _random_model(recipe: PocketRecipe, architecture: Architecture, tokenizer: Any) -> Any:  # noqa: ANN401

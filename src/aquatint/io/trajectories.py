@@ -14,10 +14,10 @@ from aquatint.io.artefact import ArtefactDataset
 from aquatint.io.folders import FolderDataset
 from aquatint.io.world import world_folder, write_once
 from aquatint.locks import one_builder
-from aquatint.storage import file_digest, publish_folder, verify_folder
+from aquatint.storage import file_digest, list_files, publish_folder, verify_folder
 
 _UNPACKED = "unpacked.json"
-_COMPARED = {".jsonl", ".json", ".parquet"}
+_COMPARED = (".jsonl", ".json", ".parquet")
 
 
 class TrajectoryFolderDataset(FolderDataset):
@@ -293,9 +293,8 @@ def _ensure_records(folder: Path, spec: Any) -> None:  # noqa: ANN401 - imported
 def state_digest(folder: Path) -> str:
     """Digest of tables' and lists' content, and of names, sizes and times of all other files."""
     total = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        stat = path.stat()
-        is_table = path.suffix in _COMPARED
-        state = file_digest(path) if is_table else f"{stat.st_size} {stat.st_mtime_ns}"
-        total.update(f"{path.relative_to(folder)} {state}\n".encode())
+    for name, stat in list_files(folder):
+        is_table = name.endswith(_COMPARED)
+        state = file_digest(folder / name) if is_table else f"{stat.st_size} {stat.st_mtime_ns}"
+        total.update(f"{name} {state}\n".encode())
     return total.hexdigest()

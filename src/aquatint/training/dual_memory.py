@@ -6,6 +6,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,14 +83,15 @@ def unpack_memory(rows: np.ndarray, shape: tuple[int, ...]) -> Memory:
 
 def memory_keys(dialogues: NavigationDialogues, data: NavigationData) -> list[str]:
     """Content key of each dialogue: words, answers, and the bytes of the frames that it shows."""
-    files = FrameFiles(data)
-    digest = functools.lru_cache(maxsize=None)(file_digest)
+    files, root = FrameFiles(data), Path(data.root)
+    # By name: a frame is in many dialogues, and to make a path of a name takes longer than to ask.
+    digest = functools.cache(lambda name: file_digest(root / name))
     keys = []
     for position, row in enumerate(dialogues.rows):
-        shown = files.shown_paths(row["flight_id"], dialogues.past_frames(position),
+        shown = files.shown_names(row["flight_id"], dialogues.past_frames(position),
                                   int(row["frame"]))  # fmt: skip
         parts = [row["instruction"], row["answer"], *dialogues.conjunctions(position),
-                 *(digest(path) for path in shown)]  # fmt: skip
+                 *(digest(name) for name in shown)]  # fmt: skip
         keys.append(hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest())
     return keys
 

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from aquatint.data.image_augmentation import Augmentation
 from aquatint.data.navigation_prompts import IMAGE, user_turn
 from aquatint.features.views import ViewStyle, fit_size
 from aquatint.models.answering import IGNORE_INDEX
@@ -101,19 +100,13 @@ class DialogueWriter:
         self.style = style
         self._limits = ViewStyle("image", 1.0, style.min_pixels, style.max_pixels)
 
-    def current(self, image: Image.Image, augmentation: Augmentation | None = None) -> Pixels:
+    def current(self, image: Image.Image) -> Pixels:
         """Show the frame of this moment."""
-        shown = self._shown(image, self.style.frame_edge_px)
-        return shown if augmentation is None else self.changed(shown, augmentation)
+        return self._shown(image, self.style.frame_edge_px)
 
     def earlier(self, image: Image.Image) -> Pixels:
         """Show a frame of the past."""
         return self._shown(image, self.style.history_edge_px)
-
-    @staticmethod
-    def changed(shown: Pixels, augmentation: Augmentation) -> Pixels:
-        """Change the colors of a frame that is shown."""
-        return np.asarray(augmentation(Image.fromarray(shown)))
 
     def look_down(self, image: Image.Image) -> Pixels:
         """Show the image in which goals are named, as large as it is but for the limits."""

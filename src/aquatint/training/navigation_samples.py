@@ -83,10 +83,10 @@ class FrameFiles:
         """Decode a frame of the camera that looks down."""
         return read_frame(self._root / self._paths[flight_id][frame, 1])
 
-    def shown_paths(self, flight_id: str, past: Sequence[int], frame: int) -> list[Path]:
-        """Files that a dialogue over these frames shows."""
+    def shown_names(self, flight_id: str, past: Sequence[int], frame: int) -> list[str]:
+        """Files that a dialogue over these frames shows, as the table names them."""
         paths = self._paths[flight_id]
-        return [self._root / name for name in (*paths[[*past, frame], 0], paths[frame, 1])]
+        return [*paths[[*past, frame], 0], paths[frame, 1]]
 
 
 class NavigationDialogues:
@@ -147,9 +147,11 @@ class NavigationDialogues:
         flight, frame = row["flight_id"], int(row["frame"])
         past = self.past_frames(position)
         images = [self._earlier(flight, f) for f in past]
+        current = writer.current(self._files.view(flight, frame))
         if augmentation is not None:
-            images = [writer.changed(image, augmentation) for image in images]
-        images.append(writer.current(self._files.view(flight, frame), augmentation))
+            images = [*augmentation(np.stack(images))] if images else []
+            current = augmentation(current[None])[0]
+        images.append(current)
         first, _ = self.conjunctions(position)
         return Turn(ask(self._texts[position], len(past), first), self._blank(images), None)
 

@@ -124,7 +124,7 @@ def _rollout(part: Part) -> Node:
             "run": _RUN,
         },
         ["episodes", "metrics"],
-        ["eval", "gpu"],
+        ["eval", "rollout", "gpu"],
     )
 
 

@@ -108,7 +108,7 @@ def _backend(part: Part) -> list[Node]:
             f"fly_{part.name}",
             {**_FLOWN, "checkpoint": "checkpoint"},
             "flights",
-            ["eval", "gpu"],
+            ["eval", "rollout", "gpu"],
         ),
     ]
 
@@ -155,7 +155,9 @@ def _drift(part: Part) -> list[Node]:
 
 def _rollout(part: Part) -> list[Node]:
     return [
-        part.node(nodes.fly_straight, "fly_straight", _FLOWN, "flights", ["eval", "gpu"]),
+        part.node(
+            nodes.fly_straight, "fly_straight", _FLOWN, "flights", ["eval", "rollout", "gpu"]
+        ),
         part.node(
             nodes.compare_flights,
             "compare_flights",

@@ -278,7 +278,7 @@ def _rollout(part: Part) -> list[Node]:
                 "run": RUN,
             },
             "episodes",
-            ["eval", "gpu"],
+            ["eval", "rollout", "gpu"],
         ),
         part.node(
             nodes.evaluate_flights,
