@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image
 from transformers import DynamicCache
 
 from aquatint.data.goal_tables import DepthCamera
-from aquatint.data.image_augmentation import Augmentation, draw_augmentation
+from aquatint.data.image_augmentation import draw_augmentation
 from aquatint.data.navigation_prompts import example_texts
 from aquatint.data.navigation_samples import SampleRule, draw_samples
 from aquatint.data.navigation_sets import label_sets, parse_sets, read_sets
@@ -229,32 +229,20 @@ def bench_ending_early(data: NavigationData, backbone: Backbone) -> None:
           f"{slow * 1e3:.0f} ms with all behind them; ratio {slow / fast:.2f}")  # fmt: skip
 
 
-def by_pillow(augmentation: Augmentation, pixels: np.ndarray) -> np.ndarray:
-    image = Image.fromarray(pixels)
-    for enhancer, factor in (
-        (ImageEnhance.Brightness, augmentation.brightness),
-        (ImageEnhance.Contrast, augmentation.contrast),
-        (ImageEnhance.Color, augmentation.saturation),
-    ):
-        image = enhancer(image).enhance(factor)
-    if augmentation.posterizes:
-        image = ImageOps.posterize(image, 4)
-    if augmentation.sharpness != 1:
-        image = ImageEnhance.Sharpness(image).enhance(augmentation.sharpness)
-    return np.asarray(ImageOps.autocontrast(image) if augmentation.stretches else image)
-
-
 def bench_augmentation() -> None:
     rng = np.random.default_rng(0)
     draws = [draw_augmentation(0, sample) for sample in range(BATCH)]
-    for edge_px, num_frames in ((24, NUM_HISTORY), (EDGE_PX, 1), (384, 1)):
+    for edge_px, num_frames in ((24, NUM_HISTORY), (48, NUM_HISTORY), (96, 1), (384, 1)):
         frames = rng.integers(0, 256, (num_frames, edge_px, edge_px, 3), dtype=np.uint8)
 
         def together(frames=frames):
-            return [draw(frames) for draw in draws]
+            return [draw._change_together(frames) for draw in draws]
 
         def one_by_one(frames=frames):
-            return [np.stack([by_pillow(draw, frame) for frame in frames]) for draw in draws]
+            return [
+                np.stack([np.asarray(draw._change(Image.fromarray(frame))) for frame in frames])
+                for draw in draws
+            ]
 
         if not all(map(np.array_equal, together(), one_by_one())):
             raise SystemExit("The changed frames differ.")
@@ -331,7 +319,7 @@ def bench_pilots(folder: Path, spec: TownWorldSpec, backbone: Backbone) -> None:
         started = time.perf_counter()
         flown = share_flights(open_system2, arguments, simulator, groups, number)
         walls[number].append(time.perf_counter() - started)
-        paths[number] = [path for part in flown for path in part.episodes["path"]]
+        paths[number] = [path for part in flown for path in part["path"]]
     if paths[1] != paths[2]:
         raise SystemExit("Two processes fly otherwise than one.")
     one, two = (statistics.median(times) for times in walls.values())

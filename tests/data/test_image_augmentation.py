@@ -1,24 +1,14 @@
 """Augmentation of frames: what Pillow does to each image, done to all at once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageOps
 
+from aquatint.data import image_augmentation
 from aquatint.data.image_augmentation import Augmentation, draw_augmentation
 
 _IDENTITY = Augmentation(1.0, 1.0, 1.0, posterizes=False, sharpness=1.0, stretches=False)
-
-
-def by_pillow(augmentation, pixels):
-    image = Image.fromarray(pixels)
-    image = ImageEnhance.Brightness(image).enhance(augmentation.brightness)
-    image = ImageEnhance.Contrast(image).enhance(augmentation.contrast)
-    image = ImageEnhance.Color(image).enhance(augmentation.saturation)
-    if augmentation.posterizes:
-        image = ImageOps.posterize(image, 4)
-    if augmentation.sharpness != 1:
-        image = ImageEnhance.Sharpness(image).enhance(augmentation.sharpness)
-    return np.asarray(ImageOps.autocontrast(image) if augmentation.stretches else image)
 
 
 def some_images(seed):
@@ -32,13 +22,29 @@ def some_images(seed):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_images_are_changed_as_pillow_changes_each(seed):
+def test_small_images_are_changed_together_as_pillow_changes_each(seed, monkeypatch):
     images, augmentation = some_images(seed), draw_augmentation(seed)
-    expected = np.stack([by_pillow(augmentation, pixels) for pixels in images])
-    changed = augmentation(images)
-    assert changed.dtype == np.uint8
-    assert changed.flags.c_contiguous
-    np.testing.assert_array_equal(changed, expected)
+    together = augmentation(images)
+    assert together.dtype == np.uint8
+    assert together.flags.c_contiguous
+    monkeypatch.setattr(image_augmentation, "_SMALL_IMAGE", 0)
+    monkeypatch.delattr(Augmentation, "_change_together")
+    np.testing.assert_array_equal(together, augmentation(images))
+
+
+def test_changes_are_those_that_their_names_say():
+    """Against values by hand: Pillow alone would agree with itself whatever it was asked for."""
+    pixels = np.zeros((1, 1, 4, 3), np.uint8)
+    pixels[0, 0, :, 0] = (0, 60, 120, 180)
+    red = lambda **changes: replace(_IDENTITY, **changes)(pixels)[0, 0, :, 0].tolist()  # noqa: E731
+    assert red(brightness=0.5) == [0, 30, 60, 90]
+    # Its mean brightness is 27: 0.299 of the mean red, rounded.
+    assert red(contrast=0.5) == [13, 43, 73, 103]
+    assert red(posterizes=True) == [0, 48, 112, 176]
+    assert red(stretches=True) == [0, 85, 170, 255]
+    # A grey has 18, 36 and 54, and a row is all rim: nothing to sharpen.
+    assert red(saturation=0.0) == [0, 18, 36, 54]
+    assert red(sharpness=2.0) == [0, 60, 120, 180]
 
 
 def test_factors_of_one_change_nothing():

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageOps
 
 _JITTER = 0.2
-_POSTERIZED_STEP = 16  # of levels, where colors are cut to four bits
+_POSTERIZED_BITS = 4
 _SHARPNESS = 2.0
 _WHITE = 255
 # ITU-R 601-2, in 65,536ths as Pillow rounds it. Sums of these times bytes are exact in 32 bits.
@@ -16,6 +17,9 @@ _GREY_WEIGHTS = (19_595, 38_470, 7_471)
 _GREY_SCALE = 65_536
 # Pillow's SMOOTH: 1 around, 5 in the middle, and what they sum to.
 _MIDDLE_WEIGHT, _SMOOTH_SUM = 5, 13
+# Pixels of an image. Below, Pillow spends most of its time outside of them; above, they no longer
+# stay in a core's cache (benchmarks/bench_navigation.py).
+_SMALL_IMAGE = 96 * 96
 
 Floats = NDArray[np.float32]
 
@@ -24,8 +28,8 @@ Floats = NDArray[np.float32]
 class Augmentation:
     """One draw of the changes, to be applied to every frame of a sample alike.
 
-    What Pillow's ``ImageEnhance`` and ``ImageOps`` do, to the bit, for all frames of a size at
-    once: of frames as small as a history's, they spend most of their time outside of the pixels.
+    They are those of Pillow's ``ImageEnhance`` and ``ImageOps``, to the bit: small images all at
+    once, large ones by Pillow itself, whichever takes less time.
 
     Attributes:
         brightness: Factor.
@@ -49,6 +53,24 @@ class Augmentation:
         Args:
             images: Each changed by its own mean and range, shape (N, H, W, 3).
         """
+        if images.shape[1] * images.shape[2] < _SMALL_IMAGE:
+            return self._change_together(images)
+        return np.stack([np.asarray(self._change(Image.fromarray(image))) for image in images])
+
+    def _change(self, image: Image.Image) -> Image.Image:
+        for enhancer, factor in (
+            (ImageEnhance.Brightness, self.brightness),
+            (ImageEnhance.Contrast, self.contrast),
+            (ImageEnhance.Color, self.saturation),
+        ):
+            image = enhancer(image).enhance(factor)
+        if self.posterizes:
+            image = ImageOps.posterize(image, _POSTERIZED_BITS)
+        if self.sharpness != 1:
+            image = ImageEnhance.Sharpness(image).enhance(self.sharpness)
+        return ImageOps.autocontrast(image) if self.stretches else image
+
+    def _change_together(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         # Channels first, or every operation would go over three numbers at a time.
         values = np.ascontiguousarray(images.transpose(3, 0, 1, 2), np.float32)
         values = _enhance(values, np.zeros(1, np.float32), self.brightness)
@@ -56,7 +78,7 @@ class Augmentation:
         values = _enhance(values, means.astype(np.float32), self.contrast)
         values = _enhance(values, _grey(values), self.saturation)
         if self.posterizes:
-            values -= values % _POSTERIZED_STEP
+            values -= values % 2 ** (8 - _POSTERIZED_BITS)
         if self.sharpness != 1:
             values = _enhance(values, _smooth(values), self.sharpness)
         if self.stretches:
