@@ -163,7 +163,7 @@ def _rollout(part: Part) -> list[Node]:
             "compare_flights",
             {"straight": "flights", **{name: f"{name}.flights" for name in nodes.BACKENDS}},
             ["episodes", "metrics"],
-            ["eval"],
+            ["eval", "rollout"],
         ),
     ]
 

@@ -285,6 +285,6 @@ def _rollout(part: Part) -> list[Node]:
             _named(part, "evaluate_flights"),
             {"runs": "episodes"},
             "metrics",
-            ["eval"],
+            ["eval", "rollout"],
         ),
     ]
