@@ -8,7 +8,6 @@ import contextlib
 import copy
 import functools
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,8 +32,6 @@ def remembering():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConfigLoader, "__getitem__", read_once)
         patch.setattr(pipeline_registry, "register_pipelines", _register_once)
-        # Kedro looks for it at each parameter that it copies; it is not installed.
-        patch.setitem(sys.modules, "ibis", None)
         yield
 
 

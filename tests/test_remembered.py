@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 import torch
-from kedro.config import OmegaConfigLoader
 
+from aquatint.config_loader import ConfigLoader
 from aquatint.pipeline_registry import register_pipelines
 from aquatint.settings import CONFIG_LOADER_ARGS
 from project_runs import PROJECT
@@ -16,7 +16,7 @@ CHANGES = {"two_stage": {"stage1": {"train": {"epochs": 5}}}}
 
 def loader(root, conf=PROJECT / "conf", env="test", **params):
     runtime = {"data_root": str(root), **params}
-    return OmegaConfigLoader(str(conf), env, runtime, **CONFIG_LOADER_ARGS)
+    return ConfigLoader(str(conf), env, runtime, **CONFIG_LOADER_ARGS)
 
 
 @pytest.fixture

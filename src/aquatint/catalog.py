@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from kedro.io import DataCatalog
+from typing import Any
+
+from kedro.io import AbstractDataset, DataCatalog, MemoryDataset
+from kedro.io.core import is_parameter
 
 from aquatint.provenance import Provenance
 
@@ -14,6 +17,16 @@ class ProvenanceCatalog(DataCatalog):
     """
 
     provenance: Provenance | None = None
+
+    def __setitem__(self, key: str, value: Any) -> None:  # noqa: ANN401 - whatever Kedro stores
+        """Add a dataset; or a parameter, of which it is known how it is copied.
+
+        To find that out Kedro imports three table libraries for each of 1,500 parameters, and
+        looks through ``sys.path`` again every time for the one that is not installed: 0.25 s.
+        """
+        if is_parameter(key) and not isinstance(value, AbstractDataset):
+            value = MemoryDataset(value, copy_mode="deepcopy")
+        super().__setitem__(key, value)
 
     def exists(self, ds_name: str) -> bool:
         """Whether the dataset is there and fresh; without provenance, whether it is there."""

@@ -42,7 +42,7 @@ LossName = (
 class Params(BaseModel):
     """Base of every parameter model: an unknown key is an error, a value never changes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     # Fields that change no result; a node is not rerun because of them.
     without_effect: ClassVar[frozenset[str]] = frozenset()
 

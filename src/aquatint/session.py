@@ -34,6 +34,8 @@ class LabelledSession(KedroSession):
         **options: Any,  # noqa: ANN401 - Kedro's own options, handed on
     ) -> dict[str, Any]:
         """Run pipelines by name; see ``KedroSession.run``."""
+        # Kedro asks for these below, and would make every pipeline a second time.
+        pipelines.set_requested(pipeline_names or None)
         # From the files as well as from --params; read raw, for the parameters are not typed yet.
         loader = self._get_config_loader()
         parameters = loader["parameters"]

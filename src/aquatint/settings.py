@@ -3,6 +3,7 @@
 import warnings
 
 from aquatint.catalog import ProvenanceCatalog
+from aquatint.config_loader import ConfigLoader
 from aquatint.hooks import ProvenanceHooks, RunSummaryHooks, TrackingHooks, TrainingStateHooks
 from aquatint.run_record import RunRecordHooks
 from aquatint.session import LabelledSession
@@ -27,6 +28,8 @@ HOOKS = (
 SESSION_CLASS = LabelledSession
 
 DATA_CATALOG_CLASS = ProvenanceCatalog
+
+CONFIG_LOADER_CLASS = ConfigLoader
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
