@@ -109,3 +109,22 @@ def is_alive(process):
         return status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+@pytest.mark.parametrize("module", ["aquatint.settings", "aquatint.training.worker"])
+def test_commands_and_ranks_look_for_garbage_seldom(module):
+    called = (
+        "" if module == "aquatint.settings" else "module._work = lambda *_: None; module.main()"
+    )
+    code = (
+        f"import gc, sys; sys.argv[1:] = ['/nowhere']; import {module} as module\n{called}\n"
+        "sys.exit(0 if gc.get_threshold() == (20_000, 20, 20) else str(gc.get_threshold()))"
+    )
+    environment = {**os.environ, "RANK": "0", "LOCAL_RANK": "0"}
+    read, write = os.pipe()  # a rank ends when its input does
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, stdin=read, capture_output=True
+    )
+    os.close(read)
+    os.close(write)
+    assert result.returncode == 0, result.stderr

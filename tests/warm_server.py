@@ -30,6 +30,10 @@ def import_all():
             importlib.import_module(module.name)
     for name in ("InternVL", "Qwen2VL", "Qwen2_5_VL"):
         getattr(transformers, f"{name}ForConditionalGeneration")
+    # Where Python writes no bytecode, each command would parse again what its nodes reach.
+    for pipeline in aquatint.pipeline_registry.register_pipelines().values():
+        for node in pipeline.nodes:
+            aquatint.source_digest.source_digest(node.func)
 
 
 def serve(place, guardian):

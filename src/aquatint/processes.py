@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -77,6 +78,15 @@ def map_with_shared(
 def count_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def collect_seldom() -> None:
+    """Let Python look for garbage after 20,000 new containers, where by default it is 700.
+
+    It looks in what was just imported, too: 0.4 of 4.4 s until a training begins, and 2 to 4 % of
+    the training itself. What holds memory is freed without it; peaks are the same.
+    """
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _map(

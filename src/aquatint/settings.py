@@ -5,8 +5,11 @@ import warnings
 from aquatint.catalog import ProvenanceCatalog
 from aquatint.config_loader import ConfigLoader
 from aquatint.hooks import ProvenanceHooks, RunSummaryHooks, TrackingHooks, TrainingStateHooks
+from aquatint.processes import collect_seldom
 from aquatint.run_record import RunRecordHooks
 from aquatint.session import LabelledSession
+
+collect_seldom()
 
 # Three of Kedro's own, about its dependencies and its taste in names; ours stay visible.
 for _message in (

@@ -16,6 +16,7 @@ from typing import Any
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from aquatint import collective
+from aquatint.processes import collect_seldom
 from aquatint.storage import publish_file, publish_folder
 from aquatint.training.interruption import ORDER_VARIABLE
 from aquatint.training.precision import prepare_device
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 @record
 def main() -> None:
     """Do this rank's part of a work order."""
+    collect_seldom()
     order = Path(sys.argv[1])
     # The variables are torchrun's, and there before the ranks have met.
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
