@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 _KILLS = os.environ.get("AQUATINT_KILLS", "2")
 NUM_KILLS = 30 if _KILLS == "all" else int(_KILLS)
 PARTS = ("stage1", "stage2", "baseline")
+RESULT_LAYERS = ("06_models", "07_model_output", "08_reporting")
 
 
 @pytest.fixture
@@ -35,8 +36,22 @@ def start(warm_python):
 def without_results(finished, root):
     """A copy of the finished run's inputs and tables, without anything that was trained."""
     shutil.copytree(finished, root, copy_function=shutil.copy2)
-    for layer in ("06_models", "07_model_output", "08_reporting"):
+    for layer in RESULT_LAYERS:
         shutil.rmtree(root / layer)
+
+
+def result_files(root):
+    # os.walk, not rglob: a folder that the run deletes meanwhile is no error.
+    walks = (os.walk(root / layer) for layer in RESULT_LAYERS)
+    return {f"{folder}/{name}" for walk in walks for folder, _, names in walk for name in names}
+
+
+def wait_for_new_files(child, root, number):
+    """Until the run has written so many: an instant that no machine's speed puts past its end."""
+    before, new = result_files(root), set()
+    while child.poll() is None and len(new) < number:
+        time.sleep(0.005)
+        new |= result_files(root) - before
 
 
 def test_a_run_killed_again_and_again_ends_bit_for_bit_as_an_uninterrupted_one(
@@ -44,11 +59,13 @@ def test_a_run_killed_again_and_again_ends_bit_for_bit_as_an_uninterrupted_one(
 ):
     root = tmp_path / "data"
     without_results(finished, root)
+    num_files = len(result_files(finished))
     rng = random.Random(0)
     kills = 0
     while kills < NUM_KILLS:
         child = start(root)
-        time.sleep(rng.uniform(3.0, 9.0))
+        wait_for_new_files(child, root, rng.randint(0, num_files // NUM_KILLS))
+        time.sleep(rng.uniform(0.0, 0.3))
         if child.poll() is not None:
             break
         os.killpg(child.pid, signal.SIGKILL)
