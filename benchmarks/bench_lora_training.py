@@ -89,7 +89,11 @@ def train_here(task, folder):
     from aquatint.training.answering_losses import AnswerLosses
     from aquatint.training.fit import fit
     from aquatint.training.objective import Objective, Opening
+    from aquatint.training.precision import prepare_device
 
+    run = RunParams(seed=0, device="cpu", precision="float32", num_threads=1,
+                    save_state_every_steps=10_000, save_state_every_minutes=60)  # fmt: skip
+    prepare_device(run)
     data = read_samples(task, folder)
     backbone = Backbone(str(folder / MODEL), folder_digest(folder / MODEL), "bench")
     model = backbone.load()
@@ -119,8 +123,6 @@ def train_here(task, folder):
             ),
             loss_weights={"answer": 1.0},
         )
-        run = RunParams(seed=0, device="cpu", precision="float32", num_threads=1,
-                        save_state_every_steps=10_000, save_state_every_minutes=60)  # fmt: skip
         opening = Opening({"lora": names}, lambda epoch: {"lora"})
         objective = Objective(samples, AnswerLosses())
         result = fit(AnsweringModel(model), objective, opening, params, run, Path(store) / "fit")

@@ -59,10 +59,14 @@ def _logging_as_before():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread():
+def _as_a_run_computes():
+    """Whatever a test computes first: one thread, and products as after ``prepare_device``."""
     import torch
 
+    from aquatint.training.matrix_products import multiply_by_onednn
+
     torch.set_num_threads(1)
+    multiply_by_onednn()
 
 
 @pytest.fixture(scope="session", autouse=True)

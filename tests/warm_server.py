@@ -28,6 +28,7 @@ def import_all():
     for module in pkgutil.walk_packages(aquatint.__path__, "aquatint."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    aquatint.training.matrix_products.multiply_by_onednn()
     for name in ("InternVL", "Qwen2VL", "Qwen2_5_VL"):
         getattr(transformers, f"{name}ForConditionalGeneration")
     # Where Python writes no bytecode, each command would parse again what its nodes reach.

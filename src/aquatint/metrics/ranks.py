@@ -227,13 +227,12 @@ def _count_candidates(
     image_parts, text_parts = (side.parts(block_size, tolerance) for side in (images, texts))
     # Once: new memory is slow to touch.
     sizes = (min(block_size, len(side.groups)) for side in (images, texts))
-    products, room = images.embeds.new_empty(2, *sizes)
+    room = images.embeds.new_empty(*sizes)
     for image_part in image_parts:
         starts, stops = (bound[image_part.rows] for bound in positives)
         first, last = int(starts[0]), int(stops[-1])
         for text_part in text_parts:
-            similarity = _corner(products, len(image_part.embeds), len(text_part.embeds))
-            torch.mm(image_part.embeds, text_part.embeds.T, out=similarity)
+            similarity = image_part.embeds @ text_part.embeds.T
             if first < text_part.rows.stop and text_part.rows.start < last:
                 similarity[_pairs(starts, stops, text_part.rows)] = -torch.inf
             _count(similarity, images, image_part, room)

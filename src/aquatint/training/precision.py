@@ -33,6 +33,8 @@ def prepare_device(run: RunParams) -> torch.device:
     """
     import torch
 
+    from aquatint.training.matrix_products import multiply_by_onednn
+
     if run.device == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             "run.device is cuda, but torch sees no CUDA device. Install a CUDA build of torch, or "
@@ -52,6 +54,7 @@ def prepare_device(run: RunParams) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if not is_cuda:
         keep_freed_blocks()
+        multiply_by_onednn()
     return torch.device("cuda" if is_cuda else "cpu")
 
 
