@@ -12,6 +12,9 @@ from aquatint.training.matrix_products import is_faster_by_onednn, multiply, mul
 AMD = {"cpu_name": "AMD EPYC 9654 96-Core Processor", "avx512_f": True}
 LARGE = (1111, 130, 150)
 
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="needs a torch with oneDNN"
+)
 needs_such_a_cpu = pytest.mark.skipif(
     not is_faster_by_onednn(), reason="needs an AMD processor with AVX-512"
 )
@@ -133,6 +136,13 @@ def test_only_such_processors_multiply_otherwise(monkeypatch, capabilities, num_
     assert library.impl.call_count == num_overrides
 
 
-def test_a_torch_that_says_nothing_of_the_processor_keeps_its_kernels(monkeypatch):
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(torch.cpu, "get_capabilities"), (torch.library, "get_kernel")],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_an_older_torch_keeps_its_kernels(monkeypatch, module, name):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: AMD, raising=False)
+    assert is_faster_by_onednn()
+    monkeypatch.delattr(module, name)
     assert not is_faster_by_onednn()

@@ -30,6 +30,7 @@ def is_faster_by_onednn() -> bool:
         capabilities.get("cpu_name", "").startswith("AMD")
         and capabilities.get("avx512_f", False)
         and torch.backends.mkldnn.is_available()
+        and hasattr(torch.library, "get_kernel")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
 
