@@ -36,9 +36,7 @@ TEXT = "a red house in the centre of the picture with a white car to its left an
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(
-        f"LoRA epoch with the last blocks open, {NUM_SAMPLES} pairs, width {WIDTH}, torch {torch.__version__}"
-    )
+    print(f"LoRA epoch with the last blocks open, {NUM_SAMPLES} pairs, width {WIDTH}")
     for num_blocks, num_open in ((2, 1), (12, 1), (12, 2), (24, 1), (24, 2)):
         with tempfile.TemporaryDirectory() as folder:
             measure(write_backbone(folder, num_blocks), folder, num_blocks, num_open)
