@@ -72,8 +72,10 @@ def _as_a_run_computes():
 @pytest.fixture(scope="session", autouse=True)
 def _seldom_collected():
     """Look for garbage seldom, and not in what was imported: a seventh of the time of trainings."""
+    from aquatint.processes import collect_seldom
+
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    collect_seldom()
 
 
 @pytest.fixture(scope="session", autouse=True)
